@@ -1,0 +1,1 @@
+"""Controlled output perturbation: text and logprobs in, text and logprobs out, no I/O."""

@@ -1,0 +1,1 @@
+"""Embedding inside inference engines: only numpy, torch and the standard library."""
