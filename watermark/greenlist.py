@@ -119,9 +119,9 @@ def channels_of(keys: EpochKeys, parameters: Parameters, contexts: Words) -> Wor
     """
     words = context_words(contexts, parameters.selector_width)
     draw = siphash24(*key_words(keys.channel), *words) & 0xFFFF
-    first, second, third = parameters.bounds()
     # A comparison's bool has no common type in numpy and torch: the sign bit serves both.
-    return 3 + ((draw - first) >> 63) + ((draw - second) >> 63) + ((draw - third) >> 63)
+    below = ((draw - bound) >> 63 for bound in parameters.bounds())
+    return sum(below, draw * 0 + NO_CHANNEL)
 
 
 def ids_per_word(gamma_bits: int) -> int:

@@ -1,0 +1,1 @@
+"""Measurements; each folder answers one question and prints its figures."""

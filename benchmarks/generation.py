@@ -1,0 +1,120 @@
+"""Answers of SmolLM2 of an exact length, with each token's probability in the unmarked model.
+
+The end-of-text tokens are forbidden, so that every answer has the same number of tokens.
+Sampling is plain: T = 1, the whole vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from benchmarks.prompts import prompts
+from proxy.engine.weights import demo_model
+
+# (token ids [B, prompt + answer so far], raw logits [B, V]) -> biased logits [B, V]
+Processor = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Token ids [N, L] and log-probabilities [N, L] under the unmarked model, in nats."""
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, tokens=self.tokens.astype(np.int32), logprobs=self.logprobs)
+
+    @classmethod
+    def load(cls, path: Path) -> "Answers":
+        with np.load(path) as data:
+            return cls(data["tokens"].astype(np.int64), data["logprobs"])
+
+    def perplexity(self) -> np.ndarray:
+        """Perplexity [N] of each answer under the unmarked model."""
+        return np.exp(-self.logprobs.mean(axis=1))
+
+
+class Generator:
+    """The model and its tokenizer, for many runs."""
+
+    def __init__(self) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        directory = demo_model()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=torch.float32
+        ).eval()
+
+    def prompt_ids(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Left-padded chat prompts [B, P] and their attention mask."""
+        rendered = [
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+            for text in texts
+        ]
+        batch = self.tokenizer(
+            rendered, return_tensors="pt", padding=True, padding_side="left",
+            add_special_tokens=False,
+        )
+        return batch["input_ids"], batch["attention_mask"]
+
+    @torch.inference_mode()
+    def batch(
+        self, texts: Sequence[str], length: int, seed: int,
+        make: Callable[[int, int], Processor | None], first: int,
+        advance: Callable[[], None],
+    ) -> Answers:
+        """One batch; `make(first row's number, prompt length)` gives its processor."""
+        from transformers import StaticCache
+
+        ids, mask = self.prompt_ids(texts)
+        prompt = ids.shape[1]
+        processor = make(first, prompt)
+        cache = StaticCache(self.model.config, max_cache_len=prompt + length)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        generator = torch.Generator().manual_seed(seed)
+        step, logprobs = ids, []
+        for _ in range(length):
+            logits = self.model(
+                step, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                use_cache=True, logits_to_keep=1,
+            ).logits[:, -1].float()
+            logits[:, self.tokenizer.all_special_ids] = -torch.inf
+            natural = logits.log_softmax(-1)
+            biased = logits if processor is None else processor(ids, logits.clone())
+            step = torch.multinomial(biased.softmax(-1), 1, generator=generator)
+            logprobs.append(natural.gather(1, step)[:, 0])
+            ids = torch.cat([ids, step], 1)
+            mask = torch.cat([mask, torch.ones_like(step)], 1)
+            positions = positions[:, -1:] + 1
+            advance()
+        return Answers(ids[:, prompt:].numpy(), torch.stack(logprobs, 1).numpy())
+
+    def answers(
+        self, name: str, count: int, length: int, seed: int,
+        make: Callable[[int, int], Processor | None], batch_size: int = 128,
+    ) -> Answers:
+        """`count` answers of `length` tokens, with a progress bar."""
+        texts, parts = prompts(count), []
+        with Progress() as progress:
+            task = progress.add_task(name, total=-(-count // batch_size) * length)
+            for first in range(0, count, batch_size):
+                parts.append(
+                    self.batch(
+                        texts[first : first + batch_size], length, seed * 1000 + first, make,
+                        first, lambda: progress.advance(task),
+                    )
+                )
+        return Answers(
+            np.concatenate([part.tokens for part in parts]),
+            np.concatenate([part.logprobs for part in parts]),
+        )

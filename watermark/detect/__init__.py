@@ -1,0 +1,1 @@
+"""Detection: distinct windows, exact p-values, and the accounts and calls behind a text."""

@@ -1,0 +1,64 @@
+"""Who may be behind a text: accounts and calls, from the gateway's call registry."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from watermark.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What the registry tells of a call; `time` is RFC 3339."""
+
+    number: int
+    account: int
+    time: str
+    model: str
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Account numbers with their names ("" if unknown), and calls by account."""
+
+    accounts: dict[int, str] = field(default_factory=dict)
+    calls: dict[int, dict[int, CallRecord]] = field(default_factory=dict)
+
+    def add_range(self, text: str) -> None:
+        """Add the accounts of an inclusive range such as "1-24000"; raises InputError."""
+        low, _, high = text.partition("-")
+        if not (low.isdecimal() and high.isdecimal()) or int(low) > int(high):
+            raise InputError(f"account range {text!r}: expected LOW-HIGH, for example 1-24000")
+        for number in range(int(low), int(high) + 1):
+            self.accounts.setdefault(number, "")
+
+    def add_registry(self, path: Path) -> None:
+        """Add the accounts and calls of a registry file (JSON lines).
+
+        Raises InputError if the file cannot be read or a line is no registry entry. A last
+        line without its newline is a write in progress and is left out.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: the call registry cannot be read ({error})") from error
+        lines = text.split("\n")[:-1]
+        self._add_lines(path, lines)
+
+    def _add_lines(self, path: Path, lines: Iterable[str]) -> None:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                record = _record(entry)
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{path}: line {number} is no registry entry") from error
+            self.accounts[record.account] = str(entry.get("name", ""))
+            self.calls.setdefault(record.account, {})[record.number] = record
+
+
+def _record(entry: dict[str, Any]) -> CallRecord:
+    return CallRecord(
+        int(entry["call"]), int(entry["account"]), str(entry["time"]), str(entry["model"])
+    )

@@ -1,0 +1,184 @@
+"""The command `azeotrope detect`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from watermark.detect.candidates import Candidates
+from watermark.detect.detector import Detector
+from watermark.detect.documents import Document, Form, read_documents
+from watermark.detect.page import Judged, render_page
+from watermark.detect.segments import segments
+from watermark.detect.terminal import console, render
+from watermark.detect.tokenizer import TextTokenizer
+from watermark.errors import AzeotropeError, InputError
+from watermark.keys import KeySet
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+# A marked text outweighs all, and doubt outweighs its absence.
+_STATUS = {"marked": 0, "inconclusive": 3, "not marked": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One run of the command: what it tests with."""
+
+    encoder: TextTokenizer
+    detector: Detector
+    candidates: Candidates
+    form: Form
+    text_field: str
+
+    def judge(self, source: str) -> Iterator[Judged]:
+        for document in read_documents(source, self.form, self.text_field, _complain):
+            yield self._judge(document)
+
+    def _judge(self, document: Document) -> Judged:
+        encoded = self.encoder.encode(document.text)
+        detection = self.detector.judge(encoded.ids, self.candidates)
+        return Judged(document.name, detection, segments(document.text, encoded, detection))
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="[FILES|-]")
+@click.option(
+    "--keys",
+    "keys_path",
+    type=_FILE,
+    default="keys/keyring.json",
+    show_default=True,
+    help="Keyring or detector export.",
+)
+@click.option(
+    "--manifest",
+    "manifest_path",
+    type=_FILE,
+    default="keys/manifest.json",
+    show_default=True,
+    help="The signed manifest that belongs to the keys.",
+)
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    required=True,
+    envvar="AZEOTROPE_TOKENIZER",
+    show_envvar=True,
+    help="Directory of the marked model, or its tokenizer.json.",
+)
+@click.option(
+    "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
+)
+@click.option("--account-range", help="Search these account numbers too, e.g. 1-24000.")
+@click.option(
+    "--level",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=1e-5,
+    show_default=True,
+    help="False-positive rate of the verdict.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "text", "jsonl"]),
+    default="auto",
+    show_default=True,
+    help="One text a file, or a JSON record a line (auto: by suffix).",
+)
+@click.option("--text-field", default="text", show_default=True, help="Field of a JSON record.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@click.option("--html", "html_path", type=_FILE, help="Write a self-contained page as well.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--color/--no-color", default=None, help="Default: colour on a terminal.")
+def detect(
+    *,
+    sources: tuple[str, ...],
+    keys_path: Path,
+    manifest_path: Path,
+    tokenizer: Path,
+    registry: tuple[Path, ...],
+    account_range: str | None,
+    level: float,
+    form: Form,
+    text_field: str,
+    html_path: Path | None,
+    device: str,
+    as_json: bool,
+    color: bool | None,
+) -> None:
+    """Tell whether texts are ours, and whose.
+
+    Reads text files, JSON lines, or standard input. The exit status is 0 if a text is
+    marked, 1 if none is, 3 if the most that can be said is "inconclusive", 2 on an error.
+
+    \b
+    Examples:
+      azeotrope detect answer.txt --tokenizer models/SmolLM2-135M-Instruct
+      azeotrope detect set.jsonl --text-field completion --registry calls.jsonl --json
+      cat answer.txt | azeotrope detect - --html report.html
+    """
+    keys = KeySet.load(keys_path)
+    manifest = keys.manifest(manifest_path)
+    encoder = TextTokenizer(tokenizer)
+    encoder.require(manifest.tokenizer)
+    detector = Detector(keys, manifest, level=level, device=_device(device))
+    session = _Session(encoder, detector, _candidates(registry, account_range), form, text_field)
+    screen, judged, failed = console(color), [], False
+    for source in sources or ("-",):
+        try:
+            for item in session.judge(source):
+                judged.append(item)
+                if as_json:
+                    click.echo(json.dumps(record(item)))
+                else:
+                    screen.print(render(item.name, item.detection, item.pieces))
+        except AzeotropeError as error:
+            _complain(str(error))
+            failed = True
+    if html_path is not None:
+        page = render_page(
+            judged, level=level, tokenizer=str(encoder.path), manifest=manifest.digest
+        )
+        html_path.write_text(page, encoding="utf-8")
+    sys.exit(2 if failed else exit_status(judged))
+
+
+def exit_status(judged: list[Judged]) -> int:
+    """Return 0 if a text is marked, else 3 if one is inconclusive, else 1; 2 without a text."""
+    verdicts = {item.detection.verdict for item in judged}
+    return next((status for verdict, status in _STATUS.items() if verdict in verdicts), 2)
+
+
+def record(item: Judged) -> dict[str, Any]:
+    """Return the JSON form of a verdict (docs/reference.md, "azeotrope detect --json")."""
+    detection = asdict(item.detection)
+    detection["coins"] = len(item.detection.coins)
+    return {"document": item.name, **detection}
+
+
+def _candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:
+    candidates = Candidates()
+    for path in registry:
+        candidates.add_registry(path)
+    if account_range:
+        candidates.add_range(account_range)
+    return candidates
+
+
+def _device(name: str) -> str:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]})"
+        ) from error
+    return name
+
+
+def _complain(message: str) -> None:
+    click.echo(f"azeotrope: {message}", err=True)

@@ -1,0 +1,83 @@
+"""Verdicts for the terminal."""
+
+import math
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from watermark.detect.detector import Detection, Identification
+from watermark.detect.segments import Segment
+
+_VERDICT_STYLE = {"marked": "bold green", "inconclusive": "bold yellow", "not marked": "bold"}
+_COLOUR_STYLE = {"green": "black on green3", "red": "black on light_pink1", "plain": "dim"}
+
+
+def format_p(log10_p: float) -> str:
+    """A p-value from its decimal logarithm, readable however small: "3.1e-24"."""
+    if log10_p > -3:
+        return f"{10**log10_p:.3f}"
+    exponent = math.floor(log10_p)
+    mantissa = 10 ** (log10_p - exponent)
+    if mantissa >= 9.95:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"{mantissa:.1f}e{exponent:d}"
+
+
+def format_rate(level: float) -> str:
+    """A false-positive rate as analysts write it: "1e-05"."""
+    return f"{level:.0e}"
+
+
+def render(name: str, detection: Detection, pieces: list[Segment]) -> RenderableType:
+    """A panel: verdict, table of channels, and the text with its coins coloured."""
+    text = Text()
+    for piece in pieces:
+        text.append(piece.text, _COLOUR_STYLE[piece.colour])
+    verdict = Text(detection.verdict.upper(), _VERDICT_STYLE[detection.verdict])
+    verdict.append(f"   p = {format_p(detection.log10_p)}", "bold")
+    verdict.append(f"   {detection.tokens} tokens, epoch {detection.epoch}", "dim")
+    if detection.epochs_tested > 1:
+        verdict.append(f" (p times {detection.epochs_tested} epochs)", "dim")
+    return Panel(Group(verdict, channel_table(detection), text), title=name, title_align="left")
+
+
+def channel_table(detection: Detection) -> Table:
+    """The three channels: windows, hits, green share, p, and whom they name."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("channel", "windows", "green", "share", "chance", "p", "names"):
+        table.add_column(heading, justify="left" if heading in {"channel", "names"} else "right")
+    rows = [("site", detection.site, "", detection.site.log10_p)]
+    for channel, found in (("account", detection.account), ("call", detection.call)):
+        if found is not None:
+            rows.append((channel, found.test, describe(found), found.log10_family_p))
+    for channel, test, names, log10_p in rows:
+        table.add_row(
+            channel,
+            str(test.windows),
+            str(test.hits),
+            f"{test.green_share:.1%}",
+            f"{test.gamma:.0%}",
+            format_p(log10_p),
+            names,
+        )
+    return table
+
+
+def describe(found: Identification) -> str:
+    """Whom a search names, among how many, and the runner-up."""
+    among = f"of {found.candidates}"
+    if not found.named:
+        return f"nobody {among} (the best has {found.test.hits}, the next {found.runner_up_hits})"
+    label = f"{found.name} " if found.name else ""
+    when = f", {found.record.time}, {found.record.model}" if found.record else ""
+    margin = f"; runner-up {found.runner_up_hits} green" if found.runner_up_hits >= 0 else ""
+    return f"{label}(number {found.number}{when}) {among}{margin}"
+
+
+def console(colour: bool | None) -> Console:
+    """A console on standard output; `colour` None lets the terminal decide."""
+    return Console(
+        force_terminal=colour, no_color=None if colour is None else not colour, highlight=False
+    )
