@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.prompts import prompts
@@ -62,15 +63,22 @@ class Generator:
             for text in texts
         ]
         batch = self.tokenizer(
-            rendered, return_tensors="pt", padding=True, padding_side="left",
+            rendered,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
             add_special_tokens=False,
         )
         return batch["input_ids"], batch["attention_mask"]
 
     @torch.inference_mode()
     def batch(
-        self, texts: Sequence[str], length: int, seed: int,
-        make: Callable[[int, int], Processor | None], first: int,
+        self,
+        texts: Sequence[str],
+        length: int,
+        seed: int,
+        make: Callable[[int, int], Processor | None],
+        first: int,
         advance: Callable[[], None],
     ) -> Answers:
         """One batch; `make(first row's number, prompt length)` gives its processor."""
@@ -84,10 +92,18 @@ class Generator:
         generator = torch.Generator().manual_seed(seed)
         step, logprobs = ids, []
         for _ in range(length):
-            logits = self.model(
-                step, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                use_cache=True, logits_to_keep=1,
-            ).logits[:, -1].float()
+            logits = (
+                self.model(
+                    step,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                .logits[:, -1]
+                .float()
+            )
             logits[:, self.tokenizer.all_special_ids] = -torch.inf
             natural = logits.log_softmax(-1)
             biased = logits if processor is None else processor(ids, logits.clone())
@@ -100,18 +116,27 @@ class Generator:
         return Answers(ids[:, prompt:].numpy(), torch.stack(logprobs, 1).numpy())
 
     def answers(
-        self, name: str, count: int, length: int, seed: int,
-        make: Callable[[int, int], Processor | None], batch_size: int = 128,
+        self,
+        name: str,
+        count: int,
+        length: int,
+        seed: int,
+        make: Callable[[int, int], Processor | None],
+        batch_size: int = 128,
     ) -> Answers:
         """`count` answers of `length` tokens, with a progress bar."""
         texts, parts = prompts(count), []
-        with Progress() as progress:
+        with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task(name, total=-(-count // batch_size) * length)
             for first in range(0, count, batch_size):
                 parts.append(
                     self.batch(
-                        texts[first : first + batch_size], length, seed * 1000 + first, make,
-                        first, lambda: progress.advance(task),
+                        texts[first : first + batch_size],
+                        length,
+                        seed * 1000 + first,
+                        make,
+                        first,
+                        lambda: progress.advance(task),
                     )
                 )
         return Answers(

@@ -1,5 +1,6 @@
 """The command `azeotrope keys`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,8 @@ from watermark.manifest import Parameters, TokenizerPin
 # What a click decorator takes and gives back.
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path, dir_okay=False)
-_KEYRING = Path("keys/keyring.json")
-_MANIFEST = Path("keys/manifest.json")
+_KEYRING = Path("keyring.json")
+_MANIFEST = Path("manifest.json")
 
 
 def _keyring_option(text: str) -> Callable[[_Command], _Command]:
@@ -65,6 +66,8 @@ def _parameter_options(command: _Command) -> _Command:
 def _parameters(base: Parameters, delta: float | None, gamma: str | None) -> Parameters:
     values = asdict(base)
     if delta is not None:
+        if math.isnan(delta):  # FloatRange lets it through: every comparison with it is false
+            raise click.BadParameter("not a number", param_hint="--delta")
         values["delta_millinats"] = round(delta * 1000)
     if gamma is not None:
         values["gamma_bits"] = {"0.5": 1, "0.25": 2}[gamma]

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -120,9 +121,11 @@ class KeySet:
         checks = {entry.epoch: entry.check for entry in manifest.epochs}
         for keys in self.epochs:
             if checks.get(keys.epoch) != keys.check:
+                following = _following(path)
+                cut_off = f" (a rotation was cut off: mv {following} {path})"
                 raise ManifestError(
-                    f"{path}: does not list epoch {keys.epoch} of {self.path}: "
-                    "use the manifest that was written together with these keys"
+                    f"{path}: does not list epoch {keys.epoch} of {self.path}: use the manifest "
+                    f"that was written together with these keys{cut_off if following.exists() else ''}"
                 )
         if manifest.current_epoch != self.current.epoch:
             raise ManifestError(
@@ -223,9 +226,12 @@ def create_keyring(
 def rotate_keyring(
     keyring: Keyring, manifest_path: Path, parameters: Parameters | None = None
 ) -> Keyring:
-    """Add an epoch to keyring and manifest, the manifest last; old epochs stay as they are.
+    """Add an epoch to keyring and manifest; old epochs stay as they are.
 
-    `parameters` are those of the new epoch (default: as in the epoch before).
+    `parameters` are those of the new epoch (default: as in the epoch before). The new
+    manifest is put beside the old one first and moved last: two files cannot be replaced at
+    once, and whatever a crash leaves behind can be mended. Raises KeyringError and
+    ManifestError.
     """
     manifest = keyring.manifest(manifest_path)
     rotated = keyring.rotated()
@@ -233,10 +239,16 @@ def rotate_keyring(
     entry = ManifestEpoch(
         newest.epoch, newest.created, newest.check, parameters or manifest.current.parameters
     )
-    rotated.save()
     extended = Manifest(newest.created, (*manifest.epochs, entry), manifest.tokenizer)
-    write_manifest(manifest_path, extended, rotated)
+    following = _following(manifest_path)
+    write_manifest(following, extended, rotated)
+    rotated.save()
+    following.replace(manifest_path)
     return rotated
+
+
+def _following(manifest_path: Path) -> Path:
+    return manifest_path.with_name(f"{manifest_path.name}.next")
 
 
 def write_manifest(path: Path, manifest: Manifest, keyring: Keyring) -> None:
@@ -252,14 +264,21 @@ def write_secret(path: Path, document: dict[str, Any], *, new: bool) -> None:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _fill_and_move(descriptor, Path(name), path, text, mode)
+    except OSError as error:
+        raise KeyringError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _fill_and_move(descriptor: int, temporary: Path, path: Path, text: str, mode: int) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -279,8 +298,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise KeyringError(f"{path}: others may read it; mend that with: chmod 600 {path}")
     try:
         document = json.loads(raw)
-    except ValueError as error:
-        raise KeyringError(f"{path}: damaged, not valid JSON") from error
+    except (ValueError, RecursionError):
+        # The cause is dropped: it holds the whole text.
+        raise KeyringError(f"{path}: damaged, not valid JSON") from None
     if not isinstance(document, dict) or document.get("format") not in (
         KEYRING_FORMAT,
         EXPORT_FORMAT,
@@ -306,7 +326,7 @@ def _keyring(path: Path, document: dict[str, Any]) -> Keyring:
     def build() -> Keyring:
         masters = tuple(_bytes(entry["master"], 32) for entry in document["epochs"])
         epochs = tuple(
-            EpochKeys.derive(int(entry["epoch"]), str(entry["created"]), master)
+            EpochKeys.derive(_epoch(entry["epoch"]), str(entry["created"]), master)
             for entry, master in zip(document["epochs"], masters, strict=True)
         )
         signing_key = _bytes(document["signing_key"], 32)
@@ -320,7 +340,7 @@ def _export(path: Path, document: dict[str, Any]) -> KeySet:
     def build() -> KeySet:
         epochs = tuple(
             EpochKeys(
-                epoch=int(entry["epoch"]),
+                epoch=_epoch(entry["epoch"]),
                 created=str(entry["created"]),
                 check=str(entry["check"]),
                 **{name: _bytes(text, SUBKEYS[name][1]) for name, text in entry["keys"].items()},
@@ -337,6 +357,13 @@ def _ascending(epochs: tuple[EpochKeys, ...]) -> tuple[EpochKeys, ...]:
     if not numbers or numbers != sorted(set(numbers)):
         raise ValueError("epochs out of order")
     return epochs
+
+
+def _epoch(number: Any) -> int:
+    # As wide as a ticket's field.
+    if type(number) is not int or not 0 < number < 1 << 32:
+        raise ValueError("no epoch number")
+    return number
 
 
 def _text(key: bytes) -> str:

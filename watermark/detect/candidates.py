@@ -1,7 +1,7 @@
 """Who may be behind a text: accounts and calls, from the gateway's call registry."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,24 @@ class Candidates:
         for number in range(int(low), int(high) + 1):
             self.accounts.setdefault(number, "")
 
-    def add_registry(self, path: Path) -> None:
+    def add_registry(self, path: Path, report: Callable[[str], None]) -> None:
         """Add the accounts and calls of a registry file (JSON lines).
 
-        Raises InputError if the file cannot be read or a line is no registry entry. A last
-        line without its newline is a write in progress and is left out.
+        A line that is no entry (torn by a crash, say) is told to `report` and left out; a
+        last line without its newline is a write in progress and is left out silently.
+        Raises InputError if the file cannot be read.
         """
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: the call registry cannot be read ({error})") from error
-        lines = text.split("\n")[:-1]
-        self._add_lines(path, lines)
-
-    def _add_lines(self, path: Path, lines: Iterable[str]) -> None:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(text.split("\n")[:-1], 1):
             try:
                 entry = json.loads(line)
                 record = _record(entry)
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}: line {number} is no registry entry") from error
+            except (ValueError, KeyError, TypeError):
+                report(f"{path}:{number}: not a registry entry; line left out")
+                continue
             self.accounts[record.account] = str(entry.get("name", ""))
             self.calls.setdefault(record.account, {})[record.number] = record
 

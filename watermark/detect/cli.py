@@ -51,7 +51,7 @@ class _Session:
     "--keys",
     "keys_path",
     type=_FILE,
-    default="keys/keyring.json",
+    default="keyring.json",
     show_default=True,
     help="Keyring or detector export.",
 )
@@ -59,7 +59,7 @@ class _Session:
     "--manifest",
     "manifest_path",
     type=_FILE,
-    default="keys/manifest.json",
+    default="manifest.json",
     show_default=True,
     help="The signed manifest that belongs to the keys.",
 )
@@ -164,7 +164,7 @@ def record(item: Judged) -> dict[str, Any]:
 def _candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:
     candidates = Candidates()
     for path in registry:
-        candidates.add_registry(path)
+        candidates.add_registry(path, _complain)
     if account_range:
         candidates.add_range(account_range)
     return candidates

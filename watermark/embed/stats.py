@@ -15,7 +15,7 @@ from typing import Literal
 
 from watermark.errors import AzeotropeError
 
-_PAUSE = 2.0  # seconds between two looks at the counters
+_PAUSE = 1.0  # seconds between two looks at the counters
 
 Kind = Literal["counter", "gauge"]
 

@@ -129,10 +129,7 @@ class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         """Follow the rows of the persistent batch."""
         if batch_update is None:
             return
-        for index in batch_update.removed:
-            self._park(self._rows.pop(index, None))
-        # All of them first: a request may be added again at another index than its old one.
-        for index, *_ in batch_update.added:
+        for index in _left(batch_update):
             self._park(self._rows.pop(index, None))
         for index, params, _, outputs in batch_update.added:
             self._rows[index] = self._admit(params, outputs)
@@ -245,6 +242,21 @@ class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         )
         self._refused_reported = refused
         self._next_warning = time.monotonic() + _WARNING_PAUSE
+
+
+def _left(batch_update: BatchUpdate) -> list[int]:
+    """Indices whose request of the step before has left: freed, or overwritten.
+
+    Wanted before anything is added: a request that vLLM preempts and resumes in one step
+    (when it resets its prefix cache) comes back at another index.
+    """
+    left = [*batch_update.removed, *(index for index, *_ in batch_update.added)]
+    touched = set(left)
+    for source, target, direction in batch_update.moved:
+        if direction == MoveDirectionality.UNIDIRECTIONAL and target not in touched:
+            left.append(target)
+        touched.update((source, target))
+    return left
 
 
 def _refuse_unsupported(vllm_config: "VllmConfig") -> None:

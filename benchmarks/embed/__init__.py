@@ -1,0 +1,1 @@
+"""What does embedding add to a decode step?"""

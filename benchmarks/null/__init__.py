@@ -1,0 +1,1 @@
+"""Are the p-values of human text what they claim to be?"""

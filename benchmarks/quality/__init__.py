@@ -1,0 +1,1 @@
+"""What does the mark cost, and what does it buy? Perplexity against detection power."""

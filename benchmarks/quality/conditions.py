@@ -1,0 +1,102 @@
+"""Marked and unmarked answers of the same model to the same prompts, cached on disk."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.generation import Answers, Generator, Processor
+from benchmarks.keys import bench_keys
+from watermark.embed.huggingface import WatermarkLogitsProcessor
+from watermark.embed.marker import Marker
+from watermark.manifest import Parameters
+from watermark.ticket import Ticket
+
+LENGTH = 400
+ACCOUNTS = 24_000
+_SEED = 20261122
+# transformers' own green list, as its WatermarkingConfig makes it by default but for the bias.
+KGW_GAMMA = 0.25
+_KGW_KEY = 15485863
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of generating: az1 with parameters, transformers' KGW with a bias, or neither."""
+
+    name: str
+    parameters: Parameters | None = None
+    kgw_bias: float | None = None
+
+
+def account_of(row: int) -> int:
+    """Account number of answer `row`: spread over all accounts."""
+    return 1 + row * 7919 % ACCOUNTS
+
+
+def call_of(row: int) -> int:
+    """Call number of answer `row`, packed as the gateway does it."""
+    return account_of(row) << 40 | 1000 + row
+
+
+def answers(condition: Condition, count: int, generator: Callable[[], Generator]) -> Answers:
+    """Return the condition's first `count` answers, generated now or before.
+
+    `generator` loads the model. Row i is the same whatever the count: batches have a fixed size.
+    """
+    root = Path(os.environ.get("AZEOTROPE_CACHE", ".cache")) / "benchmarks" / "quality"
+    digest = hashlib.sha256(repr((condition, LENGTH, _SEED)).encode()).hexdigest()[:12]
+    path = root / f"{condition.name}-{digest}.npz"
+    made = Answers.load(path) if path.exists() else None
+    if made is None or len(made.tokens) < count:
+        made = generator().answers(condition.name, count, LENGTH, _SEED, _maker(condition))
+        made.save(path)
+    return Answers(made.tokens[:count], made.logprobs[:count])
+
+
+def _maker(condition: Condition) -> Callable[[int, int], Processor | None]:
+    if condition.parameters is not None:
+        return lambda first, prompt: _az1(condition, first, prompt)
+    if condition.kgw_bias is not None:
+        return lambda first, prompt: kgw(condition.kgw_bias or 0.0)
+    return lambda first, prompt: None
+
+
+def _az1(condition: Condition, first: int, prompt: int) -> Processor:
+    assert condition.parameters is not None
+    keys, manifest = bench_keys("quality", condition.parameters)
+    marker = Marker(keys, manifest)
+
+    def process(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        nonlocal inner
+        if inner is None:
+            marks = [
+                marker.row(
+                    Ticket(1, account_of(row), call_of(row), manifest.delta_millinats, 0, 1 << 40)
+                )
+                for row in range(first, first + len(ids))
+            ]
+            inner = WatermarkLogitsProcessor(marker, marks, prompt)
+        return inner(ids, logits)
+
+    inner: WatermarkLogitsProcessor | None = None
+    return process
+
+
+def kgw(bias: float, vocabulary: int = 49152, device: str = "cpu") -> Processor:
+    """Return the green-list processor of transformers (left hash, its default key)."""
+    from transformers.generation.logits_process import WatermarkLogitsProcessor as Kgw
+
+    processor: Processor = Kgw(
+        vocab_size=vocabulary,
+        device=device,
+        greenlist_ratio=KGW_GAMMA,
+        bias=bias,
+        hashing_key=_KGW_KEY,
+        seeding_scheme="lefthash",
+        context_width=1,
+    )
+    return processor

@@ -1,0 +1,5 @@
+"""`python -m proxy` is `azeotrope`."""
+
+from proxy.cli import main
+
+main()

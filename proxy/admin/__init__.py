@@ -1,0 +1,1 @@
+"""The operators' port: metrics, health and readiness."""

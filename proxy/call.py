@@ -1,0 +1,47 @@
+"""What travels through the pipeline: the call, and what is decided about it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from proxy.accounts import Account
+from proxy.dialects.contract import Dialect, Question
+from proxy.guard.contract import Verdict
+from proxy.upstream import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One admitted call: whose, which model, which number, and the question itself."""
+
+    number: int
+    request_id: str
+    account: Account
+    dialect: Dialect
+    question: Question
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """How an answer is marked; `delta_millinats` is the bias in thousandths of a nat."""
+
+    delta_millinats: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Decides each call's treatment; in this release the same for all."""
+
+    treatment: Treatment
+
+    def decide(self, call: Call, verdict: Verdict) -> Treatment:
+        """Return the treatment of a call."""
+        return self.treatment
+
+
+def new_request_id() -> str:
+    """Return a random id that a client can quote; it tells nothing of account or call number."""
+    return f"req_{secrets.token_hex(16)}"

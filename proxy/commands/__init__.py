@@ -1,0 +1,1 @@
+"""The gateway's subcommands, one file each."""

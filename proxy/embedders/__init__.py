@@ -1,0 +1,1 @@
+"""Ways to put a mark into an answer, one file each."""

@@ -1,0 +1,100 @@
+"""What answers on which path, and what a client hears when nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from aiohttp import web
+
+from proxy.config import Limits
+from proxy.dialects import DIALECTS, OPENAI_CHAT
+from proxy.dialects.contract import Dialect, Reply
+from proxy.dialects.openai import model_object, models_list
+from proxy.errors import CallError, Kind, StreamCutError
+from proxy.exchange import Exchange
+from proxy.metrics import Metrics
+from proxy.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
+_MODELS = "/v1/models"
+
+
+class Endpoints:
+    """Answers every request of the clients' port, with a dialect's answer or its error."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits, metrics: Metrics) -> None:
+        self.draining = False
+        self._pipeline = pipeline
+        self._limits = limits
+        self._metrics = metrics
+        self._started = int(time.time())
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; raises only what ends a connection."""
+        exchange = Exchange(request, self._limits)
+        dialect = DIALECTS.get(request.path)
+        speaker = dialect or OPENAI_CHAT
+        try:
+            if self.draining:
+                exchange.close_after_answer()
+                raise CallError(Kind.DRAINING, "This server is shutting down. Please try again.")
+            await self._run(request, exchange, dialect)
+        except StreamCutError:
+            pass  # told to the client, counted and logged where it happened
+        except CallError as error:
+            await self._refuse(exchange, speaker, error)
+        except (asyncio.CancelledError, ConnectionError):
+            raise  # the client is gone
+        except Exception:
+            _log.exception("internal_error", extra={"fields": {"request_id": exchange.request_id}})
+            if exchange.status is not None:
+                exchange.cut()
+            else:
+                error = CallError(Kind.INTERNAL, "The gateway failed to handle this request.")
+                await self._refuse(exchange, speaker, error)
+        finally:
+            if exchange.status is not None:
+                name = dialect.name if dialect else None
+                self._metrics.answered(name, exchange.served, exchange.status)
+        return exchange.response
+
+    async def _run(
+        self, request: web.BaseRequest, exchange: Exchange, dialect: Dialect | None
+    ) -> None:
+        if dialect is not None:
+            _allow(request, "POST")
+            await self._pipeline.run(dialect, exchange)
+        elif request.path == _MODELS or request.path.startswith(f"{_MODELS}/"):
+            _allow(request, "GET")
+            await self._models(request.path, exchange)
+        else:
+            raise CallError(Kind.UNKNOWN_PATH, "There is nothing at this URL.")
+
+    async def _models(self, path: str, exchange: Exchange) -> None:
+        account = self._pipeline.accounts.authenticate(OPENAI_CHAT.credential(exchange.headers))
+        if path == _MODELS:
+            body = models_list(self._pipeline.routes.models(account), self._started)
+        else:
+            route = self._pipeline.routes.find(path.removeprefix(f"{_MODELS}/"), account)
+            body = model_object(route.served, self._started)
+        await exchange.reply(Reply(200, {"content-type": "application/json"}, body))
+
+    async def _refuse(self, exchange: Exchange, dialect: Dialect, error: CallError) -> None:
+        reply = dialect.error(error)
+        fields = {
+            "request_id": exchange.request_id,
+            "status": reply.status,
+            "kind": error.kind.name.lower(),
+            "detail": error.detail,
+        }
+        _log.info("refused", extra={"fields": fields})
+        await exchange.reply(reply)
+
+
+def _allow(request: web.BaseRequest, method: str) -> None:
+    if request.method != method:
+        raise CallError(
+            Kind.WRONG_METHOD, f"Only {method} is allowed at this URL.", headers={"allow": method}
+        )

@@ -1,0 +1,301 @@
+"""Continuous batching: one thread owns the model; sequences join and leave between steps. No HTTP.
+
+Ownership: all that begins with an underscore belongs to the worker thread, save `_waiting`, which
+is shared under `_changed`. A step is: drop cancelled rows, read prompts (bounded), decode one token
+for every row. Rows 0..B-1 of the cache are the running sequences, in the order of `_rows`; the last
+slot of the cache is where a prompt is read before its sequence joins.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from proxy.engine.cache import SlotCache
+from proxy.engine.detokenize import Detokenizer, StopScanner
+from proxy.engine.metrics import EngineMetrics
+from proxy.engine.model import LanguageModel
+from proxy.engine.sampling import Sampling, TokenLogprob, generator, logprobs, sample
+from watermark.embed.marker import Marker, RowMark
+
+# Prompt tokens read between two decode steps: about the time of three steps of a full batch, so
+# that running answers go on while a long prompt is read. Fixed, so that a prompt is always cut at
+# the same places whatever else runs.
+_PIECE = 256
+
+_log = logging.getLogger("azeotrope.engine")
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of a sequence, with the log-probabilities of its tokens if asked for.
+
+    `finish` is set on the last one; `tokens` counts the answer's tokens so far.
+    """
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    finish: FinishReason | None
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The sequence ended without an answer through no fault of the request."""
+
+    message: str
+
+
+class QueueFullError(Exception):
+    """No place in the queue for all sequences of a request."""
+
+
+@dataclass(eq=False)
+class GenerationTask:
+    """One sequence to generate; `emit` is called in the worker thread with each event.
+
+    The choices of one request share one `prompt` object: it is then read only once.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    emit: Callable[[Delta | Failure], None]
+    choice: int = 0
+    ticket: str | None = None
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Give the row back before the next step; what the running step emits may still come."""
+        self.cancelled = True
+
+
+class _Row:
+    """A task that has been admitted: its tokens, mark, randomness and unsent text."""
+
+    def __init__(self, task: GenerationTask, model: LanguageModel, mark: RowMark | None) -> None:
+        self.task = task
+        self.mark = mark
+        self.tokens: list[int] = []
+        self.length = 0  # positions of this row in the cache
+        self.finished = False
+        self.random = generator(task.sampling.seed, task.choice)
+        self._end_tokens = frozenset() if task.sampling.ignore_end else model.end_tokens
+        self._detokenizer = Detokenizer(model.decode)
+        self._stops = StopScanner(task.sampling.stop)
+        self._logprobs: list[TokenLogprob] = []
+
+    def accept(self, token: int, logprob: TokenLogprob | None) -> FinishReason | None:
+        """Take the next token and emit what has become certain; return why the row ends, if so."""
+        self.tokens.append(token)
+        if logprob is not None:
+            self._logprobs.append(logprob)
+        ended = token in self._end_tokens
+        text = "" if ended else self._stops.feed(self._detokenizer.feed(token))
+        finish: FinishReason | None = "stop" if ended or self._stops.stopped else None
+        if finish is None and len(self.tokens) >= self.task.sampling.max_tokens:
+            finish = "length"
+        if finish is not None:
+            text += self._stops.feed(self._detokenizer.flush())
+            finish = "stop" if self._stops.stopped else finish
+            text += self._stops.flush()
+        if text or finish:
+            self.task.emit(Delta(text, tuple(self._logprobs), finish, len(self.tokens)))
+            self._logprobs.clear()
+        return finish
+
+
+class Batcher:
+    """Runs tasks on the model. `submit` from any thread; `step` only when no worker runs."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        marker: Marker | None,
+        metrics: EngineMetrics,
+        max_batch: int = 32,
+        max_waiting: int = 256,
+    ) -> None:
+        self._model, self._marker, self._metrics = model, marker, metrics
+        self._max_batch, self._max_waiting = max_batch, max_waiting
+        network = model.network
+        # One slot more than rows: the last one is where prompts are read.
+        self._cache = SlotCache(network.config, max_batch + 1, model.context, network.dtype)
+        self._rows: list[_Row] = []
+        self._joining: _Row | None = None
+        self._staged: Sequence[int] | None = None  # whose prompt the last slot holds
+        self._read = 0  # positions of it that are filled
+        self._waiting: deque[GenerationTask] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._worker = threading.Thread(target=self._work, name="azeotrope-engine", daemon=True)
+
+    @property
+    def running(self) -> int:
+        """Sequences in the batch."""
+        return len(self._rows)
+
+    def submit(self, tasks: Sequence[GenerationTask]) -> None:
+        """Queue all tasks of a request, or none and raise QueueFullError."""
+        with self._changed:
+            if len(self._waiting) + len(tasks) > self._max_waiting:
+                raise QueueFullError
+            self._waiting.extend(tasks)
+            self._metrics.waiting.set(len(self._waiting))
+            self._changed.notify()
+
+    def start(self) -> None:
+        """Start the worker thread."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End the worker after its step; what is unfinished fails."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._worker.join()
+        self._fail_all("the engine is stopping")
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._stopping or self._waiting or self._rows or self._joining):
+                    self._changed.wait()
+                if self._stopping:
+                    return
+            try:
+                self.step()
+            except Exception:  # whatever it is, no request may hang and the next ones are served
+                _log.exception("a step failed; its %d sequences fail with it", len(self._rows))
+                self._fail_all("the model failed on this batch")
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Drop cancelled rows, read waiting prompts, decode one token for each running row."""
+        self._drop_cancelled()
+        self._read_prompts()
+        if not self._rows:
+            return
+        began = time.perf_counter()
+        rows = list(self._rows)
+        last = torch.tensor([[row.tokens[-1]] for row in rows])  # [B, 1]
+        logits = self._forward(last, *self._cache.begin_decode([row.length for row in rows]))
+        for row in rows:
+            row.length += 1
+        self._advance(rows, logits)
+        self._metrics.batch.observe(len(rows))
+        self._metrics.step.observe(time.perf_counter() - began)
+        self._metrics.running.set(len(self._rows))
+
+    def _read_prompts(self) -> None:
+        read = 0
+        while read < _PIECE and len(self._rows) < self._max_batch:
+            row = self._joining or self._next_waiting()
+            if row is None:
+                return
+            self._joining = row
+            prompt = row.task.prompt
+            piece = prompt[self._read : self._read + _PIECE]
+            inputs = self._cache.begin_prefill(self._max_batch, self._read, len(piece))
+            logits = self._forward(torch.tensor([piece]), *inputs)
+            self._read += len(piece)
+            read += len(piece)
+            self._metrics.tokens.labels("prompt").inc(len(piece))
+            if self._read == len(prompt):
+                self._join(row, logits)
+
+    def _next_waiting(self) -> _Row | None:
+        with self._changed:
+            if not self._waiting:
+                return None
+            task = self._waiting.popleft()
+            self._metrics.waiting.set(len(self._waiting))
+        # Another choice of the request just read: only its last position is run again.
+        again = self._staged is task.prompt
+        self._staged, self._read = task.prompt, len(task.prompt) - 1 if again else 0
+        return _Row(task, self._model, self._marker.admit(task.ticket) if self._marker else None)
+
+    def _join(self, row: _Row, logits: torch.Tensor) -> None:
+        self._cache.copy(self._max_batch, len(self._rows), self._read)
+        row.length = self._read
+        self._joining = None
+        self._rows.append(row)
+        self._advance([row], logits)
+
+    def _forward(
+        self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """Run the model on int64 `[B, T]`; return float32 logits `[B, V]` of the last positions."""
+        output = self._model.network(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+    def _advance(self, rows: list[_Row], logits: torch.Tensor) -> None:
+        """Mark, sample and deliver the next token of each row; `logits` `[B, V]` is overwritten."""
+        asked = [i for i, row in enumerate(rows) if row.task.sampling.logprobs is not None]
+        raw = logits[asked]  # a copy, taken before the mark: clients cannot see the mark
+        if self._marker is not None:
+            self._marker.apply(logits, [row.mark for row in rows], [row.tokens for row in rows])
+        sampling = [row.task.sampling for row in rows]
+        tokens = sample(logits, sampling, [row.random for row in rows])
+        shown = logprobs(raw, [tokens[i] for i in asked], [sampling[i] for i in asked])
+        by_row = dict(zip(asked, shown, strict=True))
+        self._metrics.tokens.labels("completion").inc(len(rows))
+        for index, row in enumerate(rows):
+            reason = row.accept(tokens[index], by_row.get(index))
+            if reason is not None:
+                row.finished = True
+                self._metrics.sequences.labels(reason).inc()
+        self._compact()
+
+    def _drop_cancelled(self) -> None:
+        for row in self._rows:
+            if row.task.cancelled:
+                row.finished = True
+                self._metrics.sequences.labels("cancelled").inc()
+        self._compact()
+        if self._joining is not None and self._joining.task.cancelled:
+            self._joining, self._staged = None, None
+            self._metrics.sequences.labels("cancelled").inc()
+        with self._changed:
+            if any(task.cancelled for task in self._waiting):
+                self._waiting = deque(task for task in self._waiting if not task.cancelled)
+            self._metrics.waiting.set(len(self._waiting))
+
+    def _compact(self) -> None:
+        """Remove finished rows; the last row moves into each hole, so that rows stay 0..B-1."""
+        for index in reversed(range(len(self._rows))):
+            if not self._rows[index].finished:
+                continue
+            last = self._rows.pop()
+            if index < len(self._rows):
+                self._cache.copy(len(self._rows), index, last.length)
+                self._rows[index] = last
+        self._metrics.running.set(len(self._rows))
+
+    def _fail_all(self, message: str) -> None:
+        with self._changed:
+            tasks = [row.task for row in self._rows] + list(self._waiting)
+            self._waiting.clear()
+        if self._joining is not None:
+            tasks.append(self._joining.task)
+        self._rows.clear()
+        self._joining = self._staged = None
+        for task in tasks:
+            self._metrics.sequences.labels("failed").inc()
+            task.emit(Failure(message))

@@ -1,0 +1,172 @@
+"""One HTTP exchange with a client: its body within bounds, and the answer going out.
+
+This is the only place that touches a client's connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from aiohttp import HttpVersion11, web
+
+from proxy.call import new_request_id
+from proxy.config import Limits
+from proxy.dialects.contract import Reply
+from proxy.errors import CallError, Kind
+
+T = TypeVar("T")
+# Bodies beyond this are parsed in a thread: the event loop must not stand still for
+# more than 5 ms, and hostile JSON takes about 50 ms per megabyte.
+_PARSE_IN_THREAD = 64 * 1024
+# How long a connection that is cut may go on flushing what a slow client has not read.
+_FLUSH_S = 10.0
+_CLOSE = {"connection": "close"}
+
+
+class Exchange:
+    """A request and its answer, of which exactly one goes out."""
+
+    def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
+        self.request_id = new_request_id()
+        self.received = time.perf_counter()
+        self.body_seconds = 0.0
+        self.first_byte: float | None = None
+        self.served: str | None = None  # the model, once it is found
+        self.headers = request.headers
+        self._request = request
+        self._limits = limits
+        self._told: dict[str, str] = {"server": "azeotrope", "x-request-id": self.request_id}
+        self._response: web.StreamResponse | None = None
+
+    @property
+    def status(self) -> int | None:
+        """Status of the answer, None before there is one."""
+        return None if self._response is None else self._response.status
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the server needs to hear: the answer, which has gone out already."""
+        assert self._response is not None
+        return self._response
+
+    def tell(self, headers: Mapping[str, str]) -> None:
+        """Add headers to whatever answer goes out."""
+        self._told.update(headers)
+
+    def close_after_answer(self) -> None:
+        """Tell the client that this connection takes no further request."""
+        self.tell(_CLOSE)
+
+    async def parsed(self, parse: Callable[[bytes], T]) -> T:
+        """Read the body and parse it; raises CallError."""
+        begun = time.perf_counter()
+        body = await self._body()
+        self.body_seconds = time.perf_counter() - begun
+        if len(body) > _PARSE_IN_THREAD:
+            return await asyncio.to_thread(parse, body)
+        return parse(body)
+
+    async def reply(self, reply: Reply) -> None:
+        """Send a whole answer."""
+        headers = {**reply.headers, **self._told}
+        response = web.Response(status=reply.status, headers=headers, body=reply.body)
+        self._response = response
+        if headers.get("connection") == "close":
+            response.force_close()
+        await response.prepare(self._request)
+        self.first_byte = time.perf_counter()
+        await response.write_eof()
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin a streamed answer; its head goes out at once."""
+        response = web.StreamResponse(status=status, headers={**headers, **self._told})
+        self._response = response
+        if self._told.get("connection") == "close":
+            response.force_close()
+        await response.prepare(self._request)
+        self._request.writer.send_headers()
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of a streamed answer; waits while the client reads too slowly."""
+        if self.first_byte is None:
+            self.first_byte = time.perf_counter()
+        await self.response.write(chunk)
+
+    async def finish(self) -> None:
+        """End a streamed answer well."""
+        await self.response.write_eof()
+
+    def cut(self) -> None:
+        """End the connection so that no client can take the answer for complete."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        if self._request.version < HttpVersion11:
+            # Without chunks a plain close means "complete": reset the connection instead.
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            # Flushes what is written, and leaves out the last chunk.
+            asyncio.get_running_loop().call_later(_FLUSH_S, transport.abort)
+        self._request.protocol.force_close()
+
+    async def _body(self) -> bytes:
+        self._check_head()
+        limit = self._limits.body_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                await self._continue()
+                return await self._read()
+        except TimeoutError:
+            raise CallError(
+                Kind.BODY_TIMEOUT, f"The request body took longer than {limit:g} s.", headers=_CLOSE
+            ) from None
+        except web.RequestPayloadError:
+            raise CallError(
+                Kind.BAD_BODY, "The request body is not framed as HTTP.", headers=_CLOSE
+            ) from None
+
+    def _check_head(self) -> None:
+        request = self._request
+        if request.content_type != "application/json" or request.charset not in (None, "utf-8"):
+            raise CallError(
+                Kind.WRONG_CONTENT_TYPE, "Expected the header Content-Type: application/json."
+            )
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise CallError(Kind.WRONG_CONTENT_TYPE, "Expected a body without Content-Encoding.")
+        if (request.content_length or 0) > self._limits.max_body_bytes:
+            raise self._too_large()
+
+    async def _continue(self) -> None:
+        """Answer `Expect: 100-continue` (RFC 9110, 10.1.1), only once the body is wanted."""
+        expected = self._request.headers.get("Expect")
+        if expected is None:
+            return
+        if expected.lower() != "100-continue":
+            raise CallError(Kind.EXPECTATION_FAILED, "Expected no Expect but 100-continue.")
+        if self._request.version >= HttpVersion11:
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # aiohttp takes any output for the begun answer; this was not one.
+            self._request.writer.output_size = 0
+
+    async def _read(self) -> bytes:
+        chunks, size = [], 0
+        while chunk := await self._request.content.readany():
+            size += len(chunk)
+            if size > self._limits.max_body_bytes:
+                raise self._too_large()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self) -> CallError:
+        return CallError(
+            Kind.BODY_TOO_LARGE,
+            f"The request body has more than {self._limits.max_body_bytes} bytes.",
+            headers=_CLOSE,
+        )

@@ -1,0 +1,31 @@
+"""Every Redis key of the gateway: name, type, life time, and who writes it.
+
+| key                          | type   | life time                | content                     |
+|------------------------------|--------|--------------------------|-----------------------------|
+| az:{NUMBER}:requests         | string | until the limit is reset | GCRA: theoretical arrival   |
+|                              |        |                          | time, µs since 2026         |
+| az:{NUMBER}:calls            | string | CALLS_TTL_S after a call | sequence of the last call   |
+
+NUMBER is the account's, in braces: all keys of one account lie in one hash slot, so
+that one script may touch them on a cluster. Account 0 is nobody's: probes use it.
+
+Nothing here must outlive Redis. After a loss the limits begin anew, and call numbers
+go on from the clock.
+"""
+
+from __future__ import annotations
+
+# The epoch of all times that Lua handles: microseconds since 1970 would do too, but the
+# smaller numbers keep well below 2^53, where Lua's numbers stop being exact.
+EPOCH_2026 = 1_767_225_600  # 2026-01-01T00:00:00Z, Unix seconds
+
+# A sequence is at least the clock's milliseconds, so the last one matters only while it
+# may be ahead of the clock. Two days also cover a clock that is set back by a day.
+CALLS_TTL_S = 172_800
+
+PROBE_ACCOUNT = 0
+
+
+def account_keys(number: int) -> tuple[str, str]:
+    """Return the keys that admit.lua takes, in its order."""
+    return f"az:{{{number}}}:requests", f"az:{{{number}}}:calls"

@@ -1,0 +1,73 @@
+"""The way of a call, in one coroutine.
+
+client -> dialect -> account -> guard -> treatment -> embedder -> upstream
+client <- dialect <-------------------------------------------------/
+          settle: exactly once, whatever happened
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.accounts import Account
+from proxy.call import Call, Policy
+from proxy.dialects.contract import Dialect
+from proxy.embedders.contract import Embedder
+from proxy.errors import CallError, Kind
+from proxy.exchange import Exchange
+from proxy.guard.contract import Guard, Verdict
+from proxy.metrics import Metrics
+from proxy.relay import Relay
+from proxy.settle import Settler
+from proxy.upstream import Routes
+
+
+class Directory(Protocol):
+    """Knows the accounts by their keys."""
+
+    def authenticate(self, key: str) -> Account:
+        """Return the account of a key; raises CallError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The steps of a call, handed in at start; none looks another up."""
+
+    accounts: Directory
+    guard: Guard
+    routes: Routes
+    policy: Policy
+    embedder: Embedder
+    relay: Relay
+    settler: Settler
+    metrics: Metrics
+
+    async def run(self, dialect: Dialect, exchange: Exchange) -> None:
+        """Answer one call; raises CallError if the answer is an error of our own."""
+        account = self.accounts.authenticate(dialect.credential(exchange.headers))
+        question = await exchange.parsed(dialect.parse)
+        self.metrics.dropped(question.dropped)
+        verdict = await self.guard.admit(account)
+        exchange.tell(dialect.limits(verdict))
+        if not verdict.admitted:
+            raise _refusal(verdict)
+        route = self.routes.find(question.model, account)
+        exchange.served = route.served
+        call = Call(verdict.call, exchange.request_id, account, dialect, question, route)
+        with self.settler.open(call, exchange) as settlement:
+            treatment = self.policy.decide(call, verdict)
+            ticket = self.embedder.prepare(call, treatment)
+            body = dialect.apply(question, model=route.model, ticket=ticket)
+            settlement.sending()
+            with closing(await route.upstream.post(dialect.path, body, exchange.headers)) as answer:
+                await self.relay.run(answer, call, exchange, settlement)
+
+
+def _refusal(verdict: Verdict) -> CallError:
+    return CallError(
+        Kind.RATE_LIMITED,
+        f"Rate limit reached: {verdict.limit} requests per minute. "
+        f"Please try again in {verdict.retry_after_s:.3f} s.",
+    )

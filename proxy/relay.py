@@ -1,0 +1,66 @@
+"""An engine's answer on its way to the client, byte for byte."""
+
+from __future__ import annotations
+
+from proxy.call import Call
+from proxy.dialects.contract import Reply
+from proxy.errors import CallError, StreamCutError
+from proxy.exchange import Exchange
+from proxy.metrics import Metrics
+from proxy.settle import Settlement
+from proxy.sse import Splitter, usage_of
+from proxy.upstream import Answer
+
+
+class Relay:
+    """Passes answers on: whole ones when they are whole, streams as they come."""
+
+    def __init__(self, max_answer_bytes: int, metrics: Metrics) -> None:
+        self._max_answer_bytes = max_answer_bytes
+        self._metrics = metrics
+
+    async def run(
+        self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
+    ) -> None:
+        """Pass an answer on; raises CallError before and StreamCutError after its head."""
+        if answer.streams:
+            with self._metrics.open_streams.track_inprogress():
+                await self._stream(answer, call, exchange, settlement)
+        else:
+            await self._whole(answer, exchange, settlement)
+
+    async def _whole(self, answer: Answer, exchange: Exchange, settlement: Settlement) -> None:
+        # Read to its end first: an engine that dies halfway gives a clean 502.
+        body = await answer.read(self._max_answer_bytes)
+        settlement.usage = usage_of(body)
+        await exchange.reply(Reply(answer.status, answer.headers, body))
+
+    async def _stream(
+        self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
+    ) -> None:
+        splitter = Splitter(drop_usage=call.question.added_usage)
+        await exchange.start(answer.status, answer.headers)
+        try:
+            await _pump(answer, splitter, exchange, settlement)
+        except CallError as error:
+            # An event inside an unfinished one would be read as part of it.
+            if splitter.at_boundary:
+                await exchange.write(call.dialect.error_event(error))
+            exchange.cut()
+            raise StreamCutError(error.kind, error.message, detail=error.detail) from error
+        await exchange.finish()
+
+
+async def _pump(
+    answer: Answer, splitter: Splitter, exchange: Exchange, settlement: Settlement
+) -> None:
+    while chunk := await answer.next_chunk():
+        passed = splitter.feed(chunk)
+        settlement.usage = splitter.usage
+        if passed:
+            await exchange.write(passed)
+    if not answer.framed and not splitter.done:
+        raise answer.broken_off()
+    rest = splitter.flush()
+    if rest:
+        await exchange.write(rest)

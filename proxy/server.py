@@ -1,0 +1,257 @@
+"""Composition: builds the gateway from its configuration, and takes it down again.
+
+This is the only module that knows every part. Order of the way up: files that may be
+wrong, state, engines, ports; the way down is the reverse, after the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from proxy.accounts import Accounts
+from proxy.admin.api import AdminPort
+from proxy.call import Policy, Treatment
+from proxy.config import Config, upstream_key
+from proxy.dialects import DIALECTS
+from proxy.embedders.engine import EngineEmbedder
+from proxy.endpoints import Endpoints
+from proxy.errors import ConfigError
+from proxy.guard.embedded import EmbeddedValkey
+from proxy.guard.gcra import LocalLimiter
+from proxy.guard.limits import RateGuard
+from proxy.guard.store import Store
+from proxy.listener import Listener
+from proxy.metrics import Metrics
+from proxy.pipeline import Pipeline
+from proxy.registry import CallRegistry
+from proxy.relay import Relay
+from proxy.reload import WatchedAccounts
+from proxy.settle import Settler
+from proxy.upstream import Route, Routes, Upstream, new_session
+from watermark.keys import EpochKeys, Keyring
+from watermark.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a configuration points to, read and checked: keys, manifest, bias, engines' keys."""
+
+    keys: EpochKeys
+    manifest: Manifest
+    delta_millinats: int
+    upstream_keys: Mapping[str, str | None]
+
+
+def load_material(config: Config) -> Material:
+    """Read and check every file that a configuration names.
+
+    Raises KeyringError, ManifestError, AccountsError or ConfigError.
+    """
+    keyring = Keyring.load(config.keyring)
+    manifest = keyring.manifest(config.manifest)
+    Accounts.load(config.accounts, config.tiers)
+    keys = {
+        upstream.name: upstream_key(f"upstreams[{place}]", upstream)
+        for place, upstream in enumerate(config.upstreams)
+    }
+    return Material(keyring.current, manifest, _delta(config, manifest), keys)
+
+
+class Gateway:
+    """A running gateway. `async with Gateway(config) as gateway` starts and stops it.
+
+    `url` and `admin_url` are where it listens, once it is started.
+    """
+
+    def __init__(self, config: Config, metrics: Metrics | None = None) -> None:
+        self.config = config
+        self.metrics = metrics or new_metrics(config)
+        self.url = self.admin_url = ""
+        self._stack = AsyncExitStack()
+        self._hurry = asyncio.Event()
+        self._draining = False
+
+    async def __aenter__(self) -> Gateway:
+        """Start everything; on failure, stop what was started and raise AzeotropeError."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Drain, then stop everything."""
+        await self.drain()
+        await self._stack.aclose()
+        _log.info("stopped")
+
+    async def drain(self) -> None:
+        """Stop accepting calls, and let running ones end within the configured time."""
+        if self._draining:
+            return
+        self._draining = self._endpoints.draining = True
+        limit = self.config.limits.drain_timeout_s
+        _log.info("draining", extra={"fields": {"limit_s": limit}})
+        if not await self._listener.drain(limit, self._hurry):
+            _log.warning("drain_cut", extra={"fields": {"limit_s": limit}})
+        self._settler.draining_is_over = True
+
+    def hurry(self) -> None:
+        """Cut short a drain that is under way."""
+        self._hurry.set()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config, metrics = self.config, self.metrics
+        material = load_material(config)
+        self._epoch = material.manifest.current_epoch
+        self._accounts = WatchedAccounts(config.accounts, config.tiers, metrics)
+        self._registry = self._open_registry(stack)
+        self._store = await self._open_store(stack)
+        self._upstreams = await self._open_upstreams(stack, material)
+        self._settler = Settler(self._registry, metrics, self._epoch)
+        pipeline = Pipeline(
+            accounts=self._accounts,
+            guard=RateGuard(self._store, LocalLimiter(time.monotonic, time.time), metrics),
+            routes=Routes(
+                Route(served, self._upstreams[upstream.name], model)
+                for upstream in config.upstreams
+                for served, model in upstream.models.items()
+            ),
+            policy=Policy(Treatment(material.delta_millinats, level=0)),
+            embedder=EngineEmbedder(material.keys, config.mark.ticket_ttl_s, metrics),
+            relay=Relay(config.limits.max_answer_bytes, metrics),
+            settler=self._settler,
+            metrics=metrics,
+        )
+        self._endpoints = Endpoints(pipeline, config.limits, metrics)
+        await self._open_ports(stack)
+        _watch(stack, self._accounts)
+        self._tell_listening(material)
+
+    def _open_registry(self, stack: AsyncExitStack) -> CallRegistry | None:
+        if self.config.registry is None:
+            return None
+        registry = CallRegistry(self.config.registry, self.metrics)
+        stack.push_async_callback(asyncio.to_thread, registry.close)
+        return registry
+
+    async def _open_store(self, stack: AsyncExitStack) -> Store:
+        settings = self.config.redis
+        if settings.url is not None:
+            url = settings.url.get_secret_value()
+        else:
+            embedded = EmbeddedValkey()
+            stack.push_async_callback(asyncio.to_thread, embedded.close)
+            url = embedded.url
+            _log.info(
+                "embedded_store",
+                extra={"fields": {"reason": "redis.url is not set", "pid": embedded.pid}},
+            )
+        store = Store(
+            url,
+            self.metrics,
+            deadline_s=settings.deadline_ms / 1000,
+            probe_interval_s=settings.probe_interval_ms / 1000,
+            max_connections=settings.max_connections,
+        )
+        stack.push_async_callback(store.close)
+        await store.start()
+        return store
+
+    async def _open_upstreams(
+        self, stack: AsyncExitStack, material: Material
+    ) -> dict[str, Upstream]:
+        session = await stack.enter_async_context(new_session())
+        return {
+            settings.name: Upstream(settings, material.upstream_keys[settings.name], session)
+            for settings in self.config.upstreams
+        }
+
+    async def _open_ports(self, stack: AsyncExitStack) -> None:
+        listen, admin = self.config.listen, self.config.admin
+        port = AdminPort(self.metrics, self._readiness)
+        # The admin port closes after the clients' one: a drain must be seen from outside.
+        stack.push_async_callback(port.close)
+        self.admin_url = await port.listen(admin.host, admin.port)
+        self._listener = Listener(self._endpoints.answer, self.config.limits.header_timeout_s)
+        stack.push_async_callback(self._listener.close)
+        self.url = await self._listener.listen(listen.host, listen.port)
+
+    def _tell_listening(self, material: Material) -> None:
+        fields = {
+            "url": self.url,
+            "admin_url": self.admin_url,
+            "epoch": self._epoch,
+            "manifest": material.manifest.digest,
+            "delta_millinats": material.delta_millinats,
+            "models": [model for upstream in self.config.upstreams for model in upstream.models],
+        }
+        _log.info("listening", extra={"fields": fields})
+
+    async def _readiness(self) -> dict[str, object]:
+        """State of every part; ready means that calls are accepted and may succeed."""
+        names = list(self._upstreams)
+        answers = await asyncio.gather(*(self._upstreams[name].reachable() for name in names))
+        return {
+            "ready": any(answers) and not self._draining,
+            "draining": self._draining,
+            "limits": "store" if self._store.up else "local",
+            "store": "embedded" if self.config.redis.url is None else "configured",
+            "upstreams": dict(zip(names, answers, strict=True)),
+            "keyring": {"epoch": self._epoch},
+            "registry": self._registry is None or self._registry.healthy,
+        }
+
+
+async def serve(config: Config, metrics: Metrics) -> None:
+    """Run a gateway until SIGTERM or SIGINT; a second signal cuts the drain short."""
+    stop = asyncio.Event()
+    async with Gateway(config, metrics) as gateway:
+
+        def on_signal() -> None:
+            if stop.is_set():
+                gateway.hurry()
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        await stop.wait()
+
+
+def new_metrics(config: Config) -> Metrics:
+    """Return the metrics of a gateway with this configuration."""
+    models = (model for upstream in config.upstreams for model in upstream.models)
+    return Metrics((dialect.name for dialect in DIALECTS.values()), models)
+
+
+def _delta(config: Config, manifest: Manifest) -> int:
+    least = manifest.delta_millinats
+    if config.mark.delta is None:
+        return least
+    delta = round(config.mark.delta * 1000)
+    if delta < least:
+        raise ConfigError(
+            f"mark.delta: expected at least the manifest's {least / 1000:g} nats, "
+            f"got {config.mark.delta:g}"
+        )
+    return delta
+
+
+def _watch(stack: AsyncExitStack, accounts: WatchedAccounts) -> None:
+    task = asyncio.create_task(accounts.watch())
+
+    async def stop() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)

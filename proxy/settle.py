@@ -1,0 +1,142 @@
+"""Settling a call: tokens, registry, metrics and log, exactly once, whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+
+from proxy.call import Call
+from proxy.errors import CallError, Kind
+from proxy.exchange import Exchange
+from proxy.metrics import Metrics
+from proxy.registry import CallRegistry, Entry
+from proxy.sse import Usage
+
+_log = logging.getLogger(__name__)
+_CLIENT_CLOSED = 499  # as nginx logs it: no status ever reached the client
+_UPSTREAM = frozenset({Kind.UPSTREAM_BROKEN, Kind.UPSTREAM_UNREACHABLE})
+
+
+class Settler:
+    """Opens the settlements of calls; knows where they are recorded."""
+
+    def __init__(self, registry: CallRegistry | None, metrics: Metrics, epoch: int) -> None:
+        self.draining_is_over = False
+        self.metrics = metrics
+        self._registry = registry
+        self._epoch = epoch
+
+    def open(self, call: Call, exchange: Exchange) -> Settlement:
+        """Begin with a call: use the result in a `with` around all that is done for it."""
+        return Settlement(self, call, exchange)
+
+    def end_of(self, error: BaseException | None) -> str:
+        """Name how a call ended, one of metrics.ENDS."""
+        if error is None:
+            return "complete"
+        if isinstance(error, asyncio.CancelledError):
+            return "drained" if self.draining_is_over else "client_closed"
+        if isinstance(error, ConnectionError):
+            return "client_closed"  # of our writing; an upstream's is a CallError by now
+        if isinstance(error, CallError) and error.kind in _UPSTREAM:
+            return "upstream_error"
+        if isinstance(error, CallError) and error.kind is Kind.UPSTREAM_TIMEOUT:
+            return "upstream_timeout"
+        return "internal_error"
+
+    def record(self, settlement: Settlement, end: str, status: int) -> None:
+        """Write a finished call everywhere."""
+        call, usage = settlement.call, settlement.usage or Usage()
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        self.metrics.settled(call.route.served, end, prompt, completion)
+        if self._registry is not None:
+            entry = Entry(
+                call=call.number,
+                account=call.account.number,
+                name=call.account.name,
+                time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                model=call.route.served,
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                status=status,
+                end=end,
+                epoch=self._epoch,
+            )
+            self._registry.append(entry)
+
+
+class Settlement:
+    """One call's account of itself, filled in along the way, closed at the end."""
+
+    def __init__(self, settler: Settler, call: Call, exchange: Exchange) -> None:
+        self.call = call
+        self.usage: Usage | None = None
+        self._settler = settler
+        self._exchange = exchange
+        self._sent: float | None = None
+
+    def __enter__(self) -> Settlement:
+        self._settler.metrics.open_calls.inc()
+        return self
+
+    def sending(self) -> None:
+        """Note that the call now goes to the engine."""
+        self._sent = time.perf_counter()
+        exchange = self._exchange
+        added = self._sent - exchange.received - exchange.body_seconds
+        self._settler.metrics.added_seconds.observe(added)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        now = time.perf_counter()
+        metrics = self._settler.metrics
+        metrics.open_calls.dec()
+        if self._sent is not None:
+            metrics.upstream_seconds.observe(now - self._sent)
+        if self._exchange.first_byte is not None:
+            metrics.first_byte_seconds.observe(self._exchange.first_byte - self._exchange.received)
+        end, status = self._settler.end_of(error), self._status(error)
+        self._settler.record(self, end, status)
+        self._write_log(error, end, status, now)
+
+    def _status(self, error: BaseException | None) -> int:
+        if self._exchange.status is not None:
+            return self._exchange.status
+        if isinstance(error, CallError):
+            return self.call.dialect.error(error).status
+        if error is None or not isinstance(error, asyncio.CancelledError | ConnectionError):
+            return 500
+        return _CLIENT_CLOSED
+
+    def _write_log(self, error: BaseException | None, end: str, status: int, now: float) -> None:
+        call, exchange, usage = self.call, self._exchange, self.usage or Usage()
+        begun, first, sent = exchange.received, exchange.first_byte, self._sent
+        fields = {
+            "request_id": call.request_id,
+            "call": call.number,
+            "account": call.account.number,
+            "dialect": call.dialect.name,
+            "model": call.route.served,
+            "upstream": call.route.upstream.name,
+            "status": status,
+            "end": end,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_ms": _ms(now - begun),
+            "upstream_ms": None if sent is None else _ms(now - sent),
+            "first_byte_ms": None if first is None else _ms(first - begun),
+            "dropped_fields": list(call.question.dropped),
+            "detail": error.detail if isinstance(error, CallError) else None,
+        }
+        _log.info("call", extra={"fields": fields})
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,163 @@
+"""Server-sent events as bytes: find the usage record, count events, touch nothing else.
+
+A pure splitter without I/O. Bytes go through as they came, in the pieces in which
+they came; only in `drop_usage` mode is an unfinished event held back until its end,
+because it might be the usage record that the client did not ask for. No client could
+act on an unfinished event, so nothing is delayed by that.
+
+Framing is that of the HTML standard, section 9.2.6: lines end with CR, LF or CRLF and
+nothing else (U+2028 is text), events end with an empty line.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+# Atomic groups: without them CRLF could be read as two line ends by backtracking.
+_END_OF_EVENT = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_LINE = re.compile(rb"\r\n|\r|\n")
+_LONGEST_END = 4
+# An event longer than this is not a usage record: it goes through unread and unheld.
+MAX_EVENT = 1 << 20
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call, as the engine counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Event(msgspec.Struct):
+    usage: Usage | None = None
+    choices: list[msgspec.Raw] | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+class Splitter:
+    """Follows one stream; `feed` returns the bytes to pass on.
+
+    `usage` is the last usage record seen, `events` the number of finished events with
+    data, `done` whether the stream's last word ([DONE]) has come, `at_boundary` whether
+    all that was passed on so far ends with a finished event.
+    """
+
+    def __init__(self, *, drop_usage: bool) -> None:
+        self.usage: Usage | None = None
+        self.events = 0
+        self.done = False
+        self.at_boundary = True
+        self._drop_usage = drop_usage
+        self._tail = bytearray()  # the unfinished event
+        self._searched = 0  # no end of event starts before this place in the tail
+        self._oversized = False  # the unfinished event has outgrown MAX_EVENT
+        self._half_end: bool | None = None  # a LF belongs to the last end; keep it or not
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes of the stream, return those that the client gets now."""
+        passed = self._split(chunk)
+        if not self._drop_usage:
+            passed = chunk
+            self.at_boundary = not self._tail and not self._oversized
+        elif passed:
+            self.at_boundary = not self._oversized
+        return passed
+
+    def flush(self) -> bytes:
+        """Return what is held back, at the end of the stream: an event without its end."""
+        rest = bytes(self._tail) if self._drop_usage else b""
+        self._tail.clear()
+        return rest
+
+    def _split(self, chunk: bytes) -> bytes:
+        """Cut off finished events; return those to keep."""
+        out: list[bytes] = []
+        chunk = self._finish_half_end(chunk, out)
+        tail = self._tail
+        tail += chunk
+        start = 0
+        while found := _END_OF_EVENT.search(tail, max(start, self._searched)):
+            keep = self._event(bytes(tail[start : found.end()]))
+            if keep is not None:
+                out.append(keep)
+            start = self._searched = found.end()
+            if tail.endswith(b"\r") and start == len(tail):
+                self._half_end = keep is not None
+        del tail[:start]
+        self._searched = max(0, len(tail) - _LONGEST_END + 1)
+        self._release_oversized(out)
+        return b"".join(out)
+
+    def _finish_half_end(self, chunk: bytes, out: list[bytes]) -> bytes:
+        """A CR ended the last event: a LF right behind it is part of that same end."""
+        if self._half_end is None or not chunk:
+            return chunk
+        keep, self._half_end = self._half_end, None
+        if not chunk.startswith(b"\n"):
+            return chunk
+        if keep:
+            out.append(b"\n")
+        return chunk[1:]
+
+    def _event(self, event: bytes) -> bytes | None:
+        """Note a finished event; None if the client must not see it."""
+        if self._oversized:  # its beginning is gone already
+            self._oversized = False
+            self.events += 1
+            return event
+        data = _data(event)
+        if data is None:
+            return event
+        self.events += 1
+        if data == b"[DONE]":
+            self.done = True
+        elif b'"usage"' in data and self._is_usage_record(data) and self._drop_usage:
+            return None
+        return event
+
+    def _is_usage_record(self, data: bytes) -> bool:
+        """Note the usage in an event; true for the record that carries nothing else."""
+        try:
+            event = _decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False  # an answer may talk about "usage"; whatever it is, it goes through
+        if event.usage is None:
+            return False
+        self.usage = event.usage
+        return event.choices == []
+
+    def _release_oversized(self, out: list[bytes]) -> None:
+        # Keep the last bytes: an end of event may straddle this piece and the next.
+        if len(self._tail) > MAX_EVENT:
+            kept = len(self._tail) - _LONGEST_END
+            out.append(bytes(self._tail[:kept]))
+            del self._tail[:kept]
+            self._searched = 0
+            self._oversized = True
+
+
+def _data(event: bytes) -> bytes | None:
+    """Return the data of an event, None if it has none (a comment, a lone field)."""
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
+        return event[6:-2]  # the shape that every engine sends
+    lines = [
+        line[5:].removeprefix(b" ")
+        for line in _LINE.split(event)
+        if line.startswith(b"data:") or line == b"data"
+    ]
+    return b"\n".join(lines) if lines else None
+
+
+_decode_answer = msgspec.json.Decoder(_Event).decode
+
+
+def usage_of(answer: bytes) -> Usage | None:
+    """Return the usage in an answer that is not streamed; None if it has none."""
+    try:
+        return _decode_answer(answer).usage
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None  # not an answer of this shape: it goes through, uncounted

@@ -1,0 +1,347 @@
+"""Streams and answers: every byte as the engine sent it, at the moment it sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import Running, Site, Start, question
+from fake_upstream import Conversation, FakeUpstream
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":22}}\n\n'
+DONE = b"data: [DONE]\n\n"
+STREAM = question(stream=True)
+STREAM_WITH_USAGE = question(stream=True, stream_options={"include_usage": True})
+
+
+def event(number: int) -> bytes:
+    return f'data: {{"choices":[{{"delta":{{"content":"{number}\u2028"}}}}]}}\n\n'.encode()
+
+
+async def test_a_whole_answer_comes_byte_for_byte(start: Start, upstream: FakeUpstream) -> None:
+    gateway = await start()
+    body = b'{ "choices" : [],\r\n"x":1.50, "usage":{"prompt_tokens":11,"completion_tokens":22}}'
+    upstream.answers_whole(body)
+
+    async with gateway.chat() as response:
+        assert await response.read() == body
+        assert response.headers["content-length"] == str(len(body))
+
+    (line,) = await gateway.stop()
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (11, 22)
+
+
+async def test_a_compressed_answer_is_not_touched(start: Start, upstream: FakeUpstream) -> None:
+    gateway = await start()
+
+    async def script(conversation: Conversation) -> None:
+        body = b"\x1f\x8b not really gzip"
+        await conversation.head(
+            content_type="application/json",
+            content_encoding="gzip",
+            content_length=str(len(body)),
+        )
+        await conversation.send(body)
+
+    upstream.answers(script)
+
+    async with gateway.chat() as response:
+        assert await response.read() == b"\x1f\x8b not really gzip"
+        assert response.headers["content-encoding"] == "gzip"
+
+
+async def test_a_stream_comes_byte_for_byte_when_the_client_asked_for_usage(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    chunks = [b": ping\r\n\r\n", event(1)[:20], event(1)[20:] + event(2), USAGE, DONE]
+    upstream.answers_stream(*chunks)
+
+    async with gateway.chat(STREAM_WITH_USAGE) as response:
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert await response.read() == b"".join(chunks)
+
+    (line,) = await gateway.stop()
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (11, 22)
+    assert (line["status"], line["end"]) == (200, "complete")
+
+
+async def test_a_usage_record_that_only_the_gateway_asked_for_is_left_out(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    upstream.answers_stream(event(1), event(2) + USAGE[:30], USAGE[30:] + DONE)
+
+    async with gateway.chat(STREAM) as response:
+        assert await response.read() == event(1) + event(2) + DONE
+
+    (line,) = await gateway.stop()
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (11, 22)
+
+
+@pytest.mark.parametrize("body", [STREAM, STREAM_WITH_USAGE])
+async def test_no_event_waits_for_the_next_one(
+    start: Start, upstream: FakeUpstream, body: dict[str, Any]
+) -> None:
+    gateway = await start()
+    seen = asyncio.Semaphore(0)
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        for number in range(5):
+            await seen.acquire()  # the client has all that was sent so far
+            await conversation.chunk(event(number))
+        await conversation.end_stream()
+
+    upstream.answers(script)
+
+    async with asyncio.timeout(10), gateway.chat(body) as response:
+        for number in range(5):  # the head has come although there is no event yet
+            seen.release()
+            assert await response.content.readuntil(b"\n\n") == event(number)
+        assert await response.read() == b""
+
+
+async def test_an_unfinished_event_is_passed_on_when_the_client_asked_for_usage(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    upstream.answers_until_hung_up(event(1)[:10])
+
+    async with asyncio.timeout(10), gateway.chat(STREAM_WITH_USAGE) as response:
+        assert await response.content.readexactly(10) == event(1)[:10]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_both_endpoints_reach_their_own_path(
+    start: Start, upstream: FakeUpstream, path: str
+) -> None:
+    gateway = await start()
+    upstream.answers_stream(event(1), DONE)
+
+    async with gateway.http.post(
+        gateway.url + path,
+        json={"model": "m", "prompt": "x", "stream": True},
+        headers=gateway.headers(),
+    ) as response:
+        assert await response.read() == event(1) + DONE
+
+    assert upstream.received[0].line == f"POST {path} HTTP/1.1"
+
+
+async def test_a_client_that_hangs_up_while_waiting_cancels_the_engine(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    upstream.answers_until_hung_up()
+    call = asyncio.create_task(_read(gateway, question()))
+    async with asyncio.timeout(10):
+        await upstream.arrived.wait()
+        call.cancel()
+        await upstream.hung_up.wait()
+
+    lines = await gateway.stop()
+
+    assert [(line["status"], line["end"]) for line in lines] == [(499, "client_closed")]
+
+
+@pytest.mark.parametrize("body", [STREAM, STREAM_WITH_USAGE])
+async def test_a_client_that_hangs_up_in_a_stream_cancels_the_engine(
+    start: Start, upstream: FakeUpstream, body: dict[str, Any]
+) -> None:
+    gateway = await start()
+    upstream.answers_until_hung_up(event(1))
+    async with asyncio.timeout(10):
+        async with gateway.chat(body) as response:
+            await response.content.readuntil(b"\n\n")
+            response.close()
+        await upstream.hung_up.wait()
+
+    lines = await gateway.stop()
+
+    assert [(line["status"], line["end"]) for line in lines] == [(200, "client_closed")]
+
+
+async def test_a_client_that_reads_too_slowly_holds_up_the_engine_not_our_memory(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    piece, sent = b"data: " + b"x" * 65_530, 0
+    stuck = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        nonlocal sent
+        await conversation.begin_stream()
+        while True:
+            try:
+                async with asyncio.timeout(1):
+                    await conversation.chunk(piece)
+            except TimeoutError:
+                stuck.set()
+                await conversation.until_hung_up()
+                return
+            sent += len(piece)
+
+    upstream.answers(script)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.sendall(_head(gateway, STREAM_WITH_USAGE))
+
+    async with asyncio.timeout(60):
+        await stuck.wait()  # nobody read a byte, and the engine had to stop
+
+    client.close()
+    # What fits into the buffers of kernel and gateway on both sides, and no more.
+    assert sent < 16 * 2**20
+
+
+async def test_an_engine_that_dies_in_a_stream_is_never_a_clean_end(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        await conversation.chunk(event(1) + event(2)[:9])
+        conversation.reset()
+
+    upstream.answers(script)
+
+    async with gateway.chat(STREAM) as response:
+        assert await response.content.readuntil(b"\n\n") == event(1)
+        last = await response.content.readuntil(b"\n\n")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+    error = json.loads(last.removeprefix(b"data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "upstream_error")
+    lines = await gateway.stop()
+    assert [(line["status"], line["end"]) for line in lines] == [(200, "upstream_error")]
+
+
+async def test_an_error_is_not_glued_to_an_unfinished_event(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        await conversation.chunk(event(1)[:9])
+        conversation.reset()
+
+    upstream.answers(script)
+
+    async with gateway.chat(STREAM_WITH_USAGE) as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+
+async def test_a_stream_that_falls_silent_is_cut_with_an_error(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    site.content["upstreams"][0]["timeouts"] = {"idle": 0.05}
+    gateway = await start()
+    upstream.answers_until_hung_up(event(1))
+
+    async with gateway.chat(STREAM) as response:
+        assert await response.content.readuntil(b"\n\n") == event(1)
+        assert b'"code":"upstream_timeout"' in await response.content.readuntil(b"\n\n")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+    async with asyncio.timeout(10):
+        await upstream.hung_up.wait()
+    lines = await gateway.stop()
+    assert [line["end"] for line in lines] == ["upstream_timeout"]
+
+
+@pytest.mark.parametrize(("last", "clean"), [(DONE, True), (b"", False)])
+async def test_a_stream_without_framing_is_complete_only_with_its_last_word(
+    start: Start, upstream: FakeUpstream, last: bytes, clean: bool
+) -> None:
+    gateway = await start()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head(content_type="text/event-stream")
+        await conversation.send(event(1) + last)
+
+    upstream.answers(script)
+
+    async with gateway.chat(STREAM) as response:
+        if clean:
+            assert await response.read() == event(1) + DONE
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+
+    (line,) = await gateway.stop()
+    assert line["end"] == ("complete" if clean else "upstream_error")
+
+
+async def test_an_old_client_sees_a_reset_where_it_cannot_see_a_missing_chunk(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    go_on = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        await conversation.chunk(event(1))
+        await go_on.wait()
+        conversation.reset()
+
+    upstream.answers(script)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(_head(gateway, STREAM).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    await reader.readuntil(event(1))
+    go_on.set()
+
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+
+
+async def test_small_packets_are_not_held_back_by_the_kernel(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    upstream.answers_until_hung_up(event(1))
+
+    async with gateway.chat(STREAM):
+        (connection,) = [
+            one for one in gateway.gateway._listener.connections if one.transport is not None
+        ]
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_connection_serves_one_call_after_another(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    upstream.answers_stream(event(1), DONE)
+
+    for _ in range(3):
+        assert await _read(gateway, STREAM) == event(1) + DONE
+
+    assert len(gateway.gateway._listener.connections) == 1
+
+
+async def _read(gateway: Running, body: dict[str, Any]) -> bytes:
+    async with gateway.chat(body) as response:
+        return bytes(await response.read())
+
+
+def _head(gateway: Running, body: dict[str, Any]) -> bytes:
+    content = json.dumps(body).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {gateway.site.key}\r\ncontent-length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
