@@ -1,7 +1,8 @@
 """Answers of SmolLM2 of an exact length, with each token's probability in the unmarked model.
 
 The end-of-text tokens are forbidden, so that every answer has the same number of tokens.
-Sampling is plain: T = 1, the whole vocabulary.
+Sampling is plain: T = 1, the whole vocabulary. The model runs in bfloat16, for speed; its logits
+are turned into float32 before anything is done with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
-from benchmarks.prompts import prompts
 from proxy.engine.weights import demo_model
 
 # (token ids [B, prompt + answer so far], raw logits [B, V]) -> biased logits [B, V]
@@ -51,7 +51,7 @@ class Generator:
         directory = demo_model()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory)
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.float32
+            directory, dtype=torch.bfloat16
         ).eval()
 
     def prompt_ids(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,9 +79,9 @@ class Generator:
         seed: int,
         make: Callable[[int, int], Processor | None],
         first: int,
-        advance: Callable[[], None],
+        name: str,
     ) -> Answers:
-        """One batch; `make(first row's number, prompt length)` gives its processor."""
+        """One batch, with a progress bar; `make(first row, prompt length)` gives its processor."""
         from transformers import StaticCache
 
         ids, mask = self.prompt_ids(texts)
@@ -91,7 +91,8 @@ class Generator:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         generator = torch.Generator().manual_seed(seed)
         step, logprobs = ids, []
-        for _ in range(length):
+        console = Console(stderr=True)
+        for _ in track(range(length), f"{name}, from {first}", console=console):
             logits = (
                 self.model(
                     step,
@@ -112,34 +113,4 @@ class Generator:
             ids = torch.cat([ids, step], 1)
             mask = torch.cat([mask, torch.ones_like(step)], 1)
             positions = positions[:, -1:] + 1
-            advance()
         return Answers(ids[:, prompt:].numpy(), torch.stack(logprobs, 1).numpy())
-
-    def answers(
-        self,
-        name: str,
-        count: int,
-        length: int,
-        seed: int,
-        make: Callable[[int, int], Processor | None],
-        batch_size: int = 128,
-    ) -> Answers:
-        """`count` answers of `length` tokens, with a progress bar."""
-        texts, parts = prompts(count), []
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task(name, total=-(-count // batch_size) * length)
-            for first in range(0, count, batch_size):
-                parts.append(
-                    self.batch(
-                        texts[first : first + batch_size],
-                        length,
-                        seed * 1000 + first,
-                        make,
-                        first,
-                        lambda: progress.advance(task),
-                    )
-                )
-        return Answers(
-            np.concatenate([part.tokens for part in parts]),
-            np.concatenate([part.logprobs for part in parts]),
-        )

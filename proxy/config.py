@@ -208,6 +208,9 @@ class Limits(Section):
         description="For a request's head, also on a connection kept alive: then it closes.",
     )
     body_timeout_s: Seconds = Field(default=60.0, description="For a request's body (408).")
+    write_timeout_s: Seconds = Field(
+        default=60.0, description="For a client to read something of its answer: then it is cut."
+    )
     drain_timeout_s: Seconds = Field(
         default=120.0, description="After SIGTERM: how long running answers may still take."
     )

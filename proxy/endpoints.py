@@ -52,8 +52,8 @@ class Endpoints:
             if exchange.status is not None:
                 exchange.cut()
             else:
-                error = CallError(Kind.INTERNAL, "The gateway failed to handle this request.")
-                await self._refuse(exchange, speaker, error)
+                fault = CallError(Kind.INTERNAL, "The gateway failed to handle this request.")
+                await self._refuse(exchange, speaker, fault)
         finally:
             if exchange.status is not None:
                 name = dialect.name if dialect else None

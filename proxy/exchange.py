@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from aiohttp import HttpVersion11, web
@@ -25,6 +25,7 @@ T = TypeVar("T")
 _PARSE_IN_THREAD = 64 * 1024
 # How long a connection that is cut may go on flushing what a slow client has not read.
 _FLUSH_S = 10.0
+_CHARSETS = ("utf-8", "utf8", "us-ascii")
 _CLOSE = {"connection": "close"}
 
 
@@ -80,7 +81,7 @@ class Exchange:
             response.force_close()
         await response.prepare(self._request)
         self.first_byte = time.perf_counter()
-        await response.write_eof()
+        await self._patiently(response.write_eof())
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Begin a streamed answer; its head goes out at once."""
@@ -89,13 +90,12 @@ class Exchange:
         if self._told.get("connection") == "close":
             response.force_close()
         await response.prepare(self._request)
-        self._request.writer.send_headers()
 
     async def write(self, chunk: bytes) -> None:
         """Send a piece of a streamed answer; waits while the client reads too slowly."""
         if self.first_byte is None:
             self.first_byte = time.perf_counter()
-        await self.response.write(chunk)
+        await self._patiently(self.response.write(chunk))
 
     async def finish(self) -> None:
         """End a streamed answer well."""
@@ -116,6 +116,16 @@ class Exchange:
             asyncio.get_running_loop().call_later(_FLUSH_S, transport.abort)
         self._request.protocol.force_close()
 
+    async def _patiently(self, writing: Awaitable[None]) -> None:
+        """Wait for a client to read, but not for ever: its call holds a place in the engine."""
+        try:
+            async with asyncio.timeout(self._limits.write_timeout_s):
+                await writing
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionAbortedError("the client reads nothing") from None
+
     async def _body(self) -> bytes:
         self._check_head()
         limit = self._limits.body_timeout_s
@@ -134,7 +144,8 @@ class Exchange:
 
     def _check_head(self) -> None:
         request = self._request
-        if request.content_type != "application/json" or request.charset not in (None, "utf-8"):
+        charset = (request.charset or "utf-8").lower()
+        if request.content_type != "application/json" or charset not in _CHARSETS:
             raise CallError(
                 Kind.WRONG_CONTENT_TYPE, "Expected the header Content-Type: application/json."
             )

@@ -122,10 +122,11 @@ class KeySet:
         for keys in self.epochs:
             if checks.get(keys.epoch) != keys.check:
                 following = _following(path)
-                cut_off = f" (a rotation was cut off: mv {following} {path})"
+                remedy = f" (a rotation was cut off: mv {following} {path})"
+                cut_off = remedy if following.exists() else ""
                 raise ManifestError(
                     f"{path}: does not list epoch {keys.epoch} of {self.path}: use the manifest "
-                    f"that was written together with these keys{cut_off if following.exists() else ''}"
+                    f"that was written together with these keys{cut_off}"
                 )
         if manifest.current_epoch != self.current.epoch:
             raise ManifestError(

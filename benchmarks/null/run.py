@@ -76,9 +76,9 @@ def _section(channel: Channel, found: list[tuple[int, int]], gamma: float) -> No
     test = kstest(smooth, "uniform")
     print(
         f"\n**{channel}**: {len(found):,} pieces, {windows.sum():,} windows, each once; "
-        f"green share {hits.sum() / windows.sum():.5f} (gamma {gamma}); Kolmogorov-Smirnov against "
-        f"the uniform: D = {test.statistic:.4f}, p = {test.pvalue:.3f}. Smallest p {exact.min():.1e}"
-        f" (1 / pieces = {1 / len(found):.1e}).\n"
+        f"green share {hits.sum() / windows.sum():.5f} (gamma {gamma}); Kolmogorov-Smirnov against"
+        f" the uniform: D = {test.statistic:.4f}, p = {test.pvalue:.3f}."
+        f" Smallest p {exact.min():.1e} (1 / pieces = {1 / len(found):.1e}).\n"
     )
     print("| nominal level | rejected | share | 95 % Clopper-Pearson |")
     print("|---|---|---|---|")

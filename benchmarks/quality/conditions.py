@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.generation import Answers, Generator, Processor
 from benchmarks.keys import bench_keys
+from benchmarks.prompts import prompts
 from watermark.embed.huggingface import WatermarkLogitsProcessor
 from watermark.embed.marker import Marker
 from watermark.manifest import Parameters
@@ -18,6 +20,7 @@ from watermark.ticket import Ticket
 LENGTH = 400
 ACCOUNTS = 24_000
 _SEED = 20261122
+_BATCH = 128
 # transformers' own green list, as its WatermarkingConfig makes it by default but for the bias.
 KGW_GAMMA = 0.25
 _KGW_KEY = 15485863
@@ -45,16 +48,31 @@ def call_of(row: int) -> int:
 def answers(condition: Condition, count: int, generator: Callable[[], Generator]) -> Answers:
     """Return the condition's first `count` answers, generated now or before.
 
-    `generator` loads the model. Row i is the same whatever the count: batches have a fixed size.
+    `generator` loads the model. Batches have a fixed size, so that row i is the same whatever
+    the count.
     """
-    root = Path(os.environ.get("AZEOTROPE_CACHE", ".cache")) / "benchmarks" / "quality"
-    digest = hashlib.sha256(repr((condition, LENGTH, _SEED)).encode()).hexdigest()[:12]
-    path = root / f"{condition.name}-{digest}.npz"
-    made = Answers.load(path) if path.exists() else None
-    if made is None or len(made.tokens) < count:
-        made = generator().answers(condition.name, count, LENGTH, _SEED, _maker(condition))
-        made.save(path)
-    return Answers(made.tokens[:count], made.logprobs[:count])
+    texts, parts = prompts(count), []
+    for first in range(0, count, _BATCH):
+        path = _cache() / f"{condition.name}-{_digest(condition)}-{first}.npz"
+        batch = texts[first : first + _BATCH]
+        if not path.exists() or len(Answers.load(path).tokens) < len(batch):
+            seed = _SEED + first
+            make = _maker(condition)
+            made = generator().batch(batch, LENGTH, seed, make, first, condition.name)
+            made.save(path)
+        parts.append(Answers.load(path))
+    return Answers(
+        np.concatenate([part.tokens for part in parts])[:count],
+        np.concatenate([part.logprobs for part in parts])[:count],
+    )
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("AZEOTROPE_CACHE", ".cache")) / "benchmarks" / "quality"
+
+
+def _digest(condition: Condition) -> str:
+    return hashlib.sha256(repr((condition, LENGTH, _SEED)).encode()).hexdigest()[:12]
 
 
 def _maker(condition: Condition) -> Callable[[int, int], Processor | None]:

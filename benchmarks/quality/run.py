@@ -42,7 +42,7 @@ _CONDITIONS = (
 
 
 @lru_cache(maxsize=1)
-def _generator() -> Generator:
+def generator() -> Generator:
     return Generator()
 
 
@@ -94,9 +94,9 @@ def _cost_table(count: int) -> None:
         + " |"
     )
     print("|---|---|---|---|" + "---|" * len(_LENGTHS))
-    base = -answers(_CONDITIONS[0], count, _generator).logprobs.mean()
+    base = -answers(_CONDITIONS[0], count, generator).logprobs.mean()
     for condition in _CONDITIONS:
-        made = answers(condition, count, _generator)
+        made = answers(condition, count, generator)
         print(_cost_row(condition, made, base), flush=True)
 
 
@@ -113,7 +113,7 @@ def _naming(results: list[Detection]) -> str:
 
 
 def _default_table(count: int) -> None:
-    made = answers(Condition("az1-default", _DEFAULT), count, _generator)
+    made = answers(Condition("az1-default", _DEFAULT), count, generator)
     keys, manifest = bench_keys("quality", _DEFAULT)
     detector = Detector(keys, manifest)
     candidates = Candidates()

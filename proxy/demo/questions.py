@@ -17,6 +17,8 @@ from proxy.demo.stage import MODEL, Stage
 QUESTION = "Write a long and lively essay about the history of tea."
 _MAX_TOKENS = 400
 _BURST = 8
+# Short calls of each account before, so that the detector has calls to choose from.
+EARLIER_CALLS = 4
 
 
 @dataclass(slots=True)
@@ -51,13 +53,23 @@ def client(base: str, key: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{base}/v1", api_key=key, max_retries=0, timeout=300)
 
 
+async def short(asker: openai.AsyncOpenAI) -> None:
+    """Send a call that costs next to nothing."""
+    await asker.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
+    )
+
+
 async def ask(stage: Stage, console: Console) -> list[Answer]:
     """Three answers at once: alice's, bob's, and the same model's without a mark."""
     answers = [
-        Answer("alice, through Azeotrope", client(stage.gateway, stage.keys["alice"])),
-        Answer("bob, through Azeotrope", client(stage.gateway, stage.keys["bob"])),
+        Answer("alice", client(stage.gateway, stage.keys["alice"])),
+        Answer("bob", client(stage.gateway, stage.keys["bob"])),
         Answer("the same model, unmarked", client(stage.unmarked, "none")),
     ]
+    await asyncio.gather(
+        *(short(answer.client) for answer in answers[:-1] for _ in range(EARLIER_CALLS))
+    )
     tasks = [asyncio.create_task(answer.stream()) for answer in answers]
     try:
         with Live(console=console, refresh_per_second=8, transient=True) as live:
@@ -96,9 +108,7 @@ async def burst(stage: Stage) -> tuple[list[int], openai.RateLimitError | None]:
 
     async def one() -> int | openai.RateLimitError:
         try:
-            await carol.chat.completions.create(
-                model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
-            )
+            await short(carol)
         except openai.RateLimitError as error:
             return error
         return 200

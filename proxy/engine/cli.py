@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,7 +121,9 @@ def _load(
         directory = source
     from rich.console import Console
 
-    with Console(stderr=True).status(f"Loading {directory.name}"):
+    console = Console(stderr=True)
+    loading = console.status(f"Loading {directory.name}") if console.is_terminal else nullcontext()
+    with loading:
         import torch
 
         from proxy.engine.model import LanguageModel

@@ -12,6 +12,7 @@ import torch
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 
+from proxy.engine.linear import pack_linears
 from proxy.engine.requests import RequestError
 from proxy.engine.weights import ModelError
 
@@ -50,8 +51,10 @@ class LanguageModel:
             raise ModelError(
                 f"the tokenizer in {directory} has no tokenizer.json; convert it first"
             )
+        with torch.inference_mode():
+            pack_linears(network.eval())
         return cls(
-            network=network.eval(),
+            network=network,
             tokenizer=tokenizer,
             context=min(context, getattr(config, "max_position_embeddings", context)),
             end_tokens=_end_tokens(network, tokenizer),

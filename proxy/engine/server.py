@@ -25,6 +25,8 @@ from proxy.engine.requests import ChatRequest, CompletionRequest, RequestError, 
 from watermark.embed.marker import Marker
 
 MAX_BODY = 4 * 2**20  # bytes; a context of 8,192 tokens is some 40 kB
+_BEGUN = web.RequestKey("stream begun", bool)
+
 _log = logging.getLogger("azeotrope.engine")
 
 
@@ -171,6 +173,7 @@ class EngineServer:
             }
         )
         await response.prepare(request)
+        request[_BEGUN] = True
         shape, made = work.shape, 0
         for index in range(outputs.open):
             await _send(response, shape.opening(index))
@@ -228,6 +231,8 @@ class EngineServer:
         except ConnectionError:
             raise  # the client is gone: nothing to answer
         except Exception as fault:
+            if request.get(_BEGUN):
+                raise  # aiohttp cuts the connection: no second answer into a stream
             # Only the kind of the fault: its message could hold a piece of the request.
             _log.error("request failed: %s", type(fault).__name__)
             response = _json(events.error(_internal("internal error")), status=500)

@@ -281,11 +281,14 @@ def _split_halves(weights: np.ndarray, heads: int) -> np.ndarray:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Progress]:
-    """Show a progress bar on standard error (nothing but a line or two when it is no terminal)."""
+    """Show a progress bar on standard error, or one line where that is no terminal."""
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 
-    with RichProgress(console=Console(stderr=True), transient=True) as shown:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        click.echo(f"{title} (some ten seconds, once)", err=True)
+    with RichProgress(console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(title, total=1.0)
         yield lambda step, share: shown.update(
             task, completed=share, description=f"{title}: {step}"

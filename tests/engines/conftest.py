@@ -1,19 +1,16 @@
 """Real engines for the tests: vLLM in an environment of its own."""
 
 import subprocess
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from marks import Keys
-from server_process import Server, free_port, running
+from places import HERE, PLUGIN, ROOT
+from server_process import Server, StartVllm, free_port, running
 
-ROOT = Path(__file__).parents[2]
-HERE = Path(__file__).parent
-PLUGIN = "watermark.embed.vllm:AzeotropeLogitsProcessor"
-
-StartVllm = Callable[..., AbstractContextManager[Server]]
+# Run inside the vLLM environment, by test_vllm_interface.py.
+collect_ignore = ["in_vllm"]
 
 
 @pytest.fixture(scope="session")

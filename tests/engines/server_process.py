@@ -8,10 +8,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+# Context of a vLLM server with our plugin: its environment, then options of the command line.
+StartVllm = Callable[..., AbstractContextManager["Server"]]
 
 _SAMPLE = re.compile(r"^(?P<name>[^{ ]+)(\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
 
@@ -26,7 +29,9 @@ class Server:
     stats: Path
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=30) as response:
+        """Body of a path, or of a URL elsewhere."""
+        url = path if path.startswith("http") else self.url + path
+        with urllib.request.urlopen(url, timeout=30) as response:
             return str(response.read().decode())
 
     def metric(self, name: str) -> float:
@@ -70,7 +75,7 @@ def running(
     environment: Mapping[str, str],
     patience: float = 240,
 ) -> Iterator[Server]:
-    """Start `command`, yield when `ready` answers with 200, end it afterwards.
+    """Start `command`, yield when `ready` (a path or a URL) answers with 200, end it afterwards.
 
     Raises NotReadyError if the process ends or stays mute; failures show the end of the log.
     """
@@ -126,7 +131,7 @@ def _await_ready(server: Server, path: str, patience: float) -> None:
             time.sleep(0.25)
         else:
             return
-    raise NotReadyError(f"{server.url}{path} did not answer within {patience} s", server.log)
+    raise NotReadyError(f"{path} did not answer within {patience} s", server.log)
 
 
 def _kill_group(leader: int) -> None:

@@ -1,15 +1,14 @@
-"""What an engine must load to be marked: little. And its counters' file. No engine is needed."""
+"""What the plugin imports, and the file of its counters. No engine is needed."""
 
 import ast
 import logging
 import multiprocessing
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 from server_process import samples
 
 from watermark.embed.stats import Metric, StatsFile
@@ -34,34 +33,6 @@ def imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
     return names
-
-
-def test_marking_loads_no_server_no_redis_and_no_cryptography(keys_directory: Path) -> None:
-    """Not only on import: loading keys and admitting a request must do without as well."""
-    program = f"""
-import sys
-from pathlib import Path
-from watermark.embed.marker import Marker
-import watermark.embed.stats
-marker = Marker.load(Path({str(keys_directory / "engine.json")!r}),
-                     Path({str(keys_directory / "manifest.json")!r}))
-marker.admit("no ticket")
-print(" ".join(sorted(sys.modules)))
-"""
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.split()
-    forbidden = {"aiohttp", "redis", "pydantic", "click", "cryptography", "transformers", "proxy"}
-    assert "watermark.embed.marker" in loaded
-    assert not forbidden & set(loaded)
-
-
-@pytest.fixture
-def keys_directory(tmp_path: Path) -> Path:
-    from marks import Keys
-
-    Keys.create(tmp_path)
-    return tmp_path
 
 
 def metrics(count: int) -> list[Metric]:

@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import HERE, ROOT, StartVllm
 from marks import Keys
-from server_process import NotReadyError
+from places import HERE, ROOT
+from server_process import NotReadyError, StartVllm
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 

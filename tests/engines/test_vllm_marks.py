@@ -7,13 +7,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from calls import Answer, Call, answers
-from conftest import HERE, ROOT, StartVllm
 from marks import Keys
-from server_process import Server
+from places import HERE
+from server_process import Server, StartVllm
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 
@@ -222,7 +223,7 @@ def test_greedy_answers_are_marked(engine: Server, keys: Keys, path: str) -> Non
     assert keys.p_value(tokens, "account", 4) > STRANGE
 
 
-def test_anthropic_messages_are_marked(engine: Server, keys: Keys) -> None:
+def test_anthropic_messages_are_marked(engine: Server, keys: Keys, model: Path) -> None:
     from watermark.detect.tokenizer import TextTokenizer
 
     body = {
@@ -231,7 +232,7 @@ def test_anthropic_messages_are_marked(engine: Server, keys: Keys) -> None:
         "vllm_xargs": {"azeotrope": keys.ticket(5)},
     }
     text = post(engine, "/v1/messages", body)["content"][0]["text"]
-    tokens = TextTokenizer(ROOT / ".cache" / "SmolLM2-135M-Instruct").encode(text).ids
+    tokens = TextTokenizer(model).encode(text).ids
     assert keys.p_value(tokens, "site") < 1e-9
     assert keys.p_value(tokens, "account", 5) < 1e-5
 

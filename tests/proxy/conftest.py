@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 import redis
+import uvloop
 import yaml
 from fake_upstream import FakeUpstream
 
@@ -20,6 +22,15 @@ from proxy.config import load
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.server import Gateway
 from watermark.keys import create_keyring
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the gateway in the event loop that `azeotrope serve` gives it."""
+    if item.path.parent != Path(__file__).parent:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

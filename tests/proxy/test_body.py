@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.body import MAX_DEPTH, BodyError, parse, serialise
+from proxy.dialects.body import MAX_DEPTH, MAX_VALUES, BodyError, parse, serialise
 
 values = st.recursive(
     st.none()
@@ -84,6 +84,24 @@ def test_depth_is_bounded() -> None:
     for depth in (MAX_DEPTH + 1, 2_000, 200_000):
         with pytest.raises(BodyError, match="deeper"):
             parse(nested(depth))
+
+
+def test_the_number_of_values_is_bounded_before_they_are_built() -> None:
+    many = b",".join([b"[]"] * (MAX_VALUES // 2 + 2))
+    with pytest.raises(BodyError, match="values"):
+        parse(b'{"a":[' + many + b"]}")
+
+
+def test_texts_may_have_as_many_commas_and_brackets_as_they_like() -> None:
+    text = json.dumps({"a": '[,{"' * MAX_VALUES, "b": 1}).encode()
+
+    assert list(parse(text)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("unit", ['\\"', '"\\', ",\\"])
+def test_hostile_quotes_take_linear_time(unit: str) -> None:
+    with pytest.raises(BodyError):
+        parse(b"[" + b"," * (MAX_VALUES + 1) + b'"' + unit.encode() * 3_000_000)
 
 
 def test_colons_in_texts_are_not_taken_for_repeated_keys() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,16 @@ DONE = b"data: [DONE]"
 
 ends = st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\r\n\n", b"\n\r", b"\r\n\r"])
 events = st.sampled_from(
-    [USAGE, DELTA, b": keep-alive", b"event: x\nid: 1\ndata: a\ndata: b", b"data:x", b"data", b"id"]
+    [
+        USAGE,
+        DELTA,
+        b": keep-alive",
+        b"event: x\r\ndata: a\r\ndata: b",
+        b"event: x\nid: 1\ndata: a\ndata: b",
+        b"data:x",
+        b"data",
+        b"id",
+    ]
 )
 
 
@@ -72,6 +82,7 @@ def test_only_the_usage_record_is_dropped(parts: list[tuple[bytes, bytes]]) -> N
     assert passed == kept
     found = Usage(3, 5) if any(event == USAGE for event, _ in parts) else None
     assert splitter.usage == found
+    assert splitter.events == sum(bool(re.search(rb"(^|[\r\n])data", event)) for event, _ in parts)
 
 
 def test_a_finished_event_is_not_held_back() -> None:

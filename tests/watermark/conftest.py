@@ -4,6 +4,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from watermark.keys import EpochKeys, Keyring, create_keyring
-from watermark.manifest import Manifest, Parameters
+from watermark.keys import EpochKeys, Keyring, write_manifest
+from watermark.manifest import Manifest, ManifestEpoch, Parameters, TokenizerPin
 from watermark.reference import channel_of, context_hash, is_green
 
 # Derandomised: a run is the same on every machine, and a failure shows up in every run.
@@ -30,6 +32,7 @@ hypothesis.settings.load_profile("fixed")
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors"
+CREATED = "2026-01-01T00:00:00Z"
 Plant = Callable[..., list[int]]
 
 
@@ -45,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def keys() -> EpochKeys:
     """Keys of a fixed epoch 1."""
-    return EpochKeys.derive(1, "2026-01-01T00:00:00Z", bytes(range(32)))
+    return EpochKeys.derive(1, CREATED, bytes(range(32)))
 
 
 @pytest.fixture(scope="session")
@@ -99,12 +102,26 @@ class Home(NamedTuple):
 
 @pytest.fixture
 def make_home(tmp_path: Path) -> Callable[..., Home]:
-    """Make a keyring and its manifest: make_home(**arguments of create_keyring)."""
+    """Make a keyring and its manifest: make_home(name, parameters=…, tokenizer=…).
 
-    def make(name: str = "home", **arguments: Any) -> Home:
+    The keys follow from the name, so that no test depends on luck.
+    """
+
+    def make(
+        name: str = "home",
+        parameters: Parameters | None = None,
+        tokenizer: TokenizerPin | None = None,
+    ) -> Home:
         keys_path = tmp_path / name / "keyring.json"
         manifest_path = tmp_path / name / "manifest.json"
-        return Home(create_keyring(keys_path, manifest_path, **arguments), keys_path, manifest_path)
+        master, seed = (sha256(f"{name} {part}".encode()).digest() for part in ("master", "seed"))
+        public_key = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        keys = EpochKeys.derive(1, CREATED, master)
+        keyring = Keyring(keys_path, (keys,), public_key, (master,), seed)
+        keyring.save(new=True)
+        first = ManifestEpoch(1, CREATED, keys.check, parameters or Parameters())
+        write_manifest(manifest_path, Manifest(CREATED, (first,), tokenizer), keyring)
+        return Home(keyring, keys_path, manifest_path)
 
     return make
 
@@ -142,3 +159,17 @@ def model_dir() -> Path:
     from proxy.engine.weights import demo_model
 
     return demo_model(Path(os.environ.get("AZEOTROPE_CACHE") or ROOT / ".cache"))
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real tokenizer that loads at once: one token a byte, no merges."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -29,13 +29,39 @@ from watermark.keys import (
     rotate_keyring,
     write_secret,
 )
-from watermark.manifest import Parameters
+from watermark.manifest import Manifest, Parameters
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=6,
 )
+
+
+class Home(NamedTuple):
+    """A keyring and its manifest on disk, made as the command makes them."""
+
+    keyring: Keyring
+    keys_path: Path
+    manifest_path: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.keyring.manifest(self.manifest_path)
+
+
+@pytest.fixture
+def make_home(tmp_path: Path) -> Callable[..., Home]:
+    def make(name: str = "home") -> Home:
+        paths = tmp_path / name / "keyring.json", tmp_path / name / "manifest.json"
+        return Home(create_keyring(*paths), *paths)
+
+    return make
+
+
+@pytest.fixture
+def home(make_home: Callable[..., Home]) -> Home:
+    return make_home()
 
 
 def mode(path: Path) -> int:
@@ -80,7 +106,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 # ---- files
 
 
-def test_a_new_keyring_is_for_its_owner_only_and_the_manifest_for_all(home: Any) -> None:
+def test_a_new_keyring_is_for_its_owner_only_and_the_manifest_for_all(home: Home) -> None:
     assert mode(home.keys_path) == 0o600
     assert mode(home.manifest_path) == 0o644
     assert sorted(p.name for p in home.keys_path.parent.iterdir()) == [
@@ -89,36 +115,36 @@ def test_a_new_keyring_is_for_its_owner_only_and_the_manifest_for_all(home: Any)
     ]
 
 
-def test_a_keyring_comes_back_as_it_was(home: Any) -> None:
+def test_a_keyring_comes_back_as_it_was(home: Home) -> None:
     for loaded in (Keyring.load(home.keys_path), KeySet.load(home.keys_path)):
         assert loaded == home.keyring
         assert loaded.manifest(home.manifest_path).current_epoch == loaded.current.epoch == 1
 
 
-def test_two_keyrings_share_nothing(make_home: Callable[..., Any]) -> None:
+def test_two_keyrings_share_nothing(make_home: Callable[..., Home]) -> None:
     first, second = (secrets_of(make_home(name).keyring) for name in ("one", "two"))
     assert not set(first.values()) & set(second.values())
 
 
 @pytest.mark.parametrize("wider", [0o601, 0o604, 0o610, 0o620, 0o640, 0o644, 0o660, 0o666])
-def test_a_file_that_others_may_touch_is_refused(home: Any, wider: int) -> None:
+def test_a_file_that_others_may_touch_is_refused(home: Home, wider: int) -> None:
     home.keys_path.chmod(wider)
     with pytest.raises(KeyringError, match=r"keyring\.json: others may read it.*chmod 600"):
         KeySet.load(home.keys_path)
 
 
-def test_a_file_of_mode_0400_is_read(home: Any) -> None:
+def test_a_file_of_mode_0400_is_read(home: Home) -> None:
     home.keys_path.chmod(0o400)
     assert Keyring.load(home.keys_path) == home.keyring
 
 
-def test_saving_mends_a_mode(home: Any) -> None:
+def test_saving_mends_a_mode(home: Home) -> None:
     home.keys_path.chmod(0o644)
     home.keyring.save()
     assert mode(home.keys_path) == 0o600
 
 
-def test_an_existing_keyring_is_never_replaced(home: Any, tmp_path: Path) -> None:
+def test_an_existing_keyring_is_never_replaced(home: Home, tmp_path: Path) -> None:
     before = home.keys_path.read_bytes()
     with pytest.raises(KeyringError, match="exists already and will not be replaced"):
         create_keyring(home.keys_path, tmp_path / "other.json")
@@ -126,7 +152,7 @@ def test_an_existing_keyring_is_never_replaced(home: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "other.json").exists()
 
 
-def test_an_existing_manifest_is_never_replaced(home: Any, tmp_path: Path) -> None:
+def test_an_existing_manifest_is_never_replaced(home: Home, tmp_path: Path) -> None:
     before = home.manifest_path.read_bytes()
     with pytest.raises(KeyringError, match="exists already and will not be replaced"):
         create_keyring(tmp_path / "other.json", home.manifest_path)
@@ -134,7 +160,7 @@ def test_an_existing_manifest_is_never_replaced(home: Any, tmp_path: Path) -> No
     assert not (tmp_path / "other.json").exists()
 
 
-def test_an_existing_file_is_never_replaced_by_an_export(home: Any) -> None:
+def test_an_existing_file_is_never_replaced_by_an_export(home: Home) -> None:
     before = home.keys_path.read_bytes()
     with pytest.raises(KeyringError, match="exists already and will not be replaced"):
         home.keyring.export("engine", home.keys_path)
@@ -148,14 +174,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         create_keyring(path, tmp_path / "manifest.json")
 
 
-def test_a_temporary_file_left_by_a_crash_is_in_nobodys_way(home: Any) -> None:
+def test_a_temporary_file_left_by_a_crash_is_in_nobodys_way(home: Home) -> None:
     # In a container the process id is the same again after every crash.
     home.keys_path.with_name(f".keyring.json.{os.getpid()}").write_text("half")
     home.keyring.rotated().save()
     assert Keyring.load(home.keys_path).current.epoch == 2
 
 
-def test_a_write_that_fails_leaves_no_half_secret_behind(home: Any) -> None:
+def test_a_write_that_fails_leaves_no_half_secret_behind(home: Home) -> None:
     occupied = home.keys_path.with_name("occupied")
     (occupied / "inner").mkdir(parents=True)
     with pytest.raises(KeyringError, match="occupied: cannot be written"):
@@ -182,7 +208,7 @@ def test_a_directory_is_no_key_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("export", [False, True])
 @pytest.mark.parametrize("version", [0, 2, 17, "1", None])
-def test_another_format_version_is_refused(home: Any, export: bool, version: Any) -> None:
+def test_another_format_version_is_refused(home: Home, export: bool, version: Any) -> None:
     path = home.keys_path
     if export:
         path = path.with_name("export.json")
@@ -207,13 +233,13 @@ def test_another_format_version_is_refused(home: Any, export: bool, version: Any
     ],
     ids=["empty", "cut", "binary", "null", "list", "number", "other", "deep", "long"],
 )
-def test_a_file_that_is_no_key_file_is_refused(home: Any, content: bytes) -> None:
+def test_a_file_that_is_no_key_file_is_refused(home: Home, content: bytes) -> None:
     home.keys_path.write_bytes(content)
     with pytest.raises(KeyringError, match=r"keyring\.json: "):
         KeySet.load(home.keys_path)
 
 
-def test_a_truncated_keyring_is_refused_wherever_it_ends(home: Any) -> None:
+def test_a_truncated_keyring_is_refused_wherever_it_ends(home: Home) -> None:
     content = home.keys_path.read_bytes().rstrip()
     for length in range(0, len(content), 7):
         home.keys_path.write_bytes(content[:length])
@@ -261,7 +287,7 @@ def test_a_damaged_field_is_refused_or_read_but_never_crashes(
         assert all(len(keys.site) == len(keys.channel) == 16 for keys in loaded.epochs)
 
 
-def test_a_flipped_bit_of_a_master_key_shows_in_the_manifest(home: Any) -> None:
+def test_a_flipped_bit_of_a_master_key_shows_in_the_manifest(home: Home) -> None:
     master = home.keyring.masters[0]
     other = base64.b64encode(bytes([master[0] ^ 1]) + master[1:]).decode()
     rewrite(home.keys_path, lambda document: document["epochs"][0].update(master=other))
@@ -270,7 +296,7 @@ def test_a_flipped_bit_of_a_master_key_shows_in_the_manifest(home: Any) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
-def test_a_master_key_of_another_length_is_refused(home: Any, length: int) -> None:
+def test_a_master_key_of_another_length_is_refused(home: Home, length: int) -> None:
     other = base64.b64encode(bytes(length)).decode()
     rewrite(home.keys_path, lambda document: document["epochs"][0].update(master=other))
     with pytest.raises(KeyringError, match="damaged"):
@@ -278,7 +304,7 @@ def test_a_master_key_of_another_length_is_refused(home: Any, length: int) -> No
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**32, 1.5, math.inf, math.nan, "1", True, None, [1]])
-def test_an_epoch_number_outside_the_format_is_refused(home: Any, number: Any) -> None:
+def test_an_epoch_number_outside_the_format_is_refused(home: Home, number: Any) -> None:
     path = home.keys_path.with_name("export.json")
     home.keyring.export("engine", path)
     for damaged in (path, home.keys_path):
@@ -287,7 +313,7 @@ def test_an_epoch_number_outside_the_format_is_refused(home: Any, number: Any) -
             KeySet.load(damaged)
 
 
-def test_epochs_out_of_order_or_listed_twice_are_refused(home: Any) -> None:
+def test_epochs_out_of_order_or_listed_twice_are_refused(home: Home) -> None:
     rotate_keyring(home.keyring, home.manifest_path)
     content = home.keys_path.read_text()
     for change in (
@@ -305,7 +331,7 @@ def test_epochs_out_of_order_or_listed_twice_are_refused(home: Any) -> None:
 
 
 @pytest.mark.parametrize("purpose", EXPORTED)
-def test_an_export_holds_what_its_purpose_needs_and_nothing_more(home: Any, purpose: Any) -> None:
+def test_an_export_holds_what_its_purpose_needs_and_nothing_more(home: Home, purpose: Any) -> None:
     keyring = rotate_keyring(home.keyring, home.manifest_path)
     path = home.keys_path.with_name("export.json")
     keyring.export(purpose, path)
@@ -326,7 +352,7 @@ def test_what_each_purpose_may_know() -> None:
 
 
 @pytest.mark.parametrize("purpose", EXPORTED)
-def test_an_export_loads_with_the_same_keys(home: Any, purpose: Any) -> None:
+def test_an_export_loads_with_the_same_keys(home: Home, purpose: Any) -> None:
     path = home.keys_path.with_name("export.json")
     home.keyring.export(purpose, path)
     loaded = KeySet.load(path)
@@ -336,7 +362,7 @@ def test_an_export_loads_with_the_same_keys(home: Any, purpose: Any) -> None:
     assert loaded.manifest(home.manifest_path) == home.manifest
 
 
-def test_an_export_is_no_keyring(home: Any) -> None:
+def test_an_export_is_no_keyring(home: Home) -> None:
     path = home.keys_path.with_name("export.json")
     home.keyring.export("engine", path)
     with pytest.raises(KeyringError, match="not a keyring; the gateway needs the keyring itself"):
@@ -346,7 +372,7 @@ def test_an_export_is_no_keyring(home: Any) -> None:
 # ---- rotation
 
 
-def test_rotation_keeps_old_epochs_and_their_parameters(home: Any) -> None:
+def test_rotation_keeps_old_epochs_and_their_parameters(home: Home) -> None:
     second = rotate_keyring(home.keyring, home.manifest_path, Parameters(gamma_bits=1))
     third = rotate_keyring(second, home.manifest_path)
     loaded = Keyring.load(home.keys_path)
@@ -359,12 +385,12 @@ def test_rotation_keeps_old_epochs_and_their_parameters(home: Any) -> None:
     assert mode(home.keys_path) == 0o600
 
 
-def test_epochs_share_no_key(home: Any) -> None:
+def test_epochs_share_no_key(home: Home) -> None:
     secrets = secrets_of(rotate_keyring(home.keyring, home.manifest_path))
     assert len(set(secrets.values())) == len(secrets)
 
 
-def test_keys_older_than_the_manifest_are_to_be_exported_again(home: Any) -> None:
+def test_keys_older_than_the_manifest_are_to_be_exported_again(home: Home) -> None:
     path = home.keys_path.with_name("engine.json")
     home.keyring.export("engine", path)
     rotate_keyring(home.keyring, home.manifest_path)
@@ -372,7 +398,7 @@ def test_keys_older_than_the_manifest_are_to_be_exported_again(home: Any) -> Non
         KeySet.load(path).manifest(home.manifest_path)
 
 
-def test_keys_newer_than_the_manifest_are_refused(home: Any) -> None:
+def test_keys_newer_than_the_manifest_are_refused(home: Home) -> None:
     old = home.manifest_path.read_bytes()
     rotated = rotate_keyring(home.keyring, home.manifest_path)
     home.manifest_path.write_bytes(old)
@@ -380,7 +406,7 @@ def test_keys_newer_than_the_manifest_are_refused(home: Any) -> None:
         rotated.manifest(home.manifest_path)
 
 
-def test_a_rotation_cut_off_between_keyring_and_manifest_says_how_to_finish_it(home: Any) -> None:
+def test_a_rotation_cut_off_between_keyring_and_manifest_says_how_to_finish_it(home: Home) -> None:
     before = home.manifest_path.read_bytes()
     rotated = rotate_keyring(home.keyring, home.manifest_path, Parameters(gamma_bits=1))
     following = home.manifest_path.with_name("manifest.json.next")
@@ -393,13 +419,13 @@ def test_a_rotation_cut_off_between_keyring_and_manifest_says_how_to_finish_it(h
     assert rotated.manifest(home.manifest_path).gamma == 0.5
 
 
-def test_a_rotation_cut_off_before_the_keyring_is_as_if_it_had_not_been(home: Any) -> None:
+def test_a_rotation_cut_off_before_the_keyring_is_as_if_it_had_not_been(home: Home) -> None:
     home.manifest_path.with_name("manifest.json.next").write_text("half")
     rotated = rotate_keyring(home.keyring, home.manifest_path)
     assert rotated.manifest(home.manifest_path).current_epoch == 2
 
 
-def test_the_manifest_of_another_keyring_is_refused(make_home: Callable[..., Any]) -> None:
+def test_the_manifest_of_another_keyring_is_refused(make_home: Callable[..., Home]) -> None:
     ours, theirs = make_home("ours"), make_home("theirs")
     with pytest.raises(ManifestError, match="signature is not by this keyring"):
         ours.keyring.manifest(theirs.manifest_path)
@@ -408,7 +434,7 @@ def test_the_manifest_of_another_keyring_is_refused(make_home: Callable[..., Any
 # ---- nothing shows a key
 
 
-def test_keys_have_no_printed_form(home: Any) -> None:
+def test_keys_have_no_printed_form(home: Home) -> None:
     keyring = rotate_keyring(home.keyring, home.manifest_path)
     things = [keyring, KeySet(keyring.path, keyring.epochs, keyring.public_key), *keyring.epochs]
     printed = "".join(f"{thing!r}{thing!s}{thing}" for thing in [*things, things]).encode()
@@ -420,7 +446,7 @@ def test_keys_have_no_printed_form(home: Any) -> None:
     ("place", "value"),
     [("master", None), ("master", "short"), ("epoch", "one"), ("epoch", None), ("created", ...)],
 )
-def test_errors_about_a_damaged_keyring_show_no_key(home: Any, place: str, value: Any) -> None:
+def test_errors_about_a_damaged_keyring_show_no_key(home: Home, place: str, value: Any) -> None:
     def damage(document: dict[str, Any]) -> None:
         if value is ...:
             del document["epochs"][0][place]

@@ -1,12 +1,16 @@
 """Who may be behind a text: accounts and calls, from the gateway's call registry."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from watermark.errors import InputError
+
+# Of the 64 bits that the format has for an account number, the gateway uses 24.
+LARGEST_ACCOUNT = (1 << 24) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,14 @@ class Candidates:
 
     def add_range(self, text: str) -> None:
         """Add the accounts of an inclusive range such as "1-24000"; raises InputError."""
-        low, _, high = text.partition("-")
-        if not (low.isdecimal() and high.isdecimal()) or int(low) > int(high):
-            raise InputError(f"account range {text!r}: expected LOW-HIGH, for example 1-24000")
-        for number in range(int(low), int(high) + 1):
+        match = re.fullmatch("([0-9]{1,8})-([0-9]{1,8})", text)
+        low, high = map(int, match.groups()) if match else (1, 0)
+        if not low <= high <= LARGEST_ACCOUNT:
+            raise InputError(
+                f"account range {text!r}: expected LOW-HIGH, for example 1-24000, "
+                f"at most {LARGEST_ACCOUNT}"
+            )
+        for number in range(low, high + 1):
             self.accounts.setdefault(number, "")
 
     def add_registry(self, path: Path, report: Callable[[str], None]) -> None:
@@ -49,7 +57,7 @@ class Candidates:
             try:
                 entry = json.loads(line)
                 record = _record(entry)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 report(f"{path}:{number}: not a registry entry; line left out")
                 continue
             self.accounts[record.account] = str(entry.get("name", ""))
@@ -57,6 +65,7 @@ class Candidates:
 
 
 def _record(entry: dict[str, Any]) -> CallRecord:
-    return CallRecord(
-        int(entry["call"]), int(entry["account"]), str(entry["time"]), str(entry["model"])
-    )
+    call, account = entry["call"], entry["account"]
+    if any(type(number) is not int or not 0 <= number < 1 << 64 for number in (call, account)):
+        raise ValueError("a number outside the format")
+    return CallRecord(call, account, str(entry["time"]), str(entry["model"]))

@@ -138,14 +138,23 @@ def detect(
                 else:
                     screen.print(render(item.name, item.detection, item.pieces))
         except AzeotropeError as error:
-            _complain(str(error))
+            _complain(f"error: {error}")
             failed = True
+    if not judged and not failed:
+        raise InputError("no text to judge: the input holds no usable record")
     if html_path is not None:
         page = render_page(
             judged, level=level, tokenizer=str(encoder.path), manifest=manifest.digest
         )
-        html_path.write_text(page, encoding="utf-8")
+        _write_page(html_path, page)
     sys.exit(2 if failed else exit_status(judged))
+
+
+def _write_page(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--html {path}: cannot be written ({error.strerror})") from error
 
 
 def exit_status(judged: list[Judged]) -> int:

@@ -10,6 +10,7 @@ import torch
 from watermark.detect.candidates import CallRecord, Candidates
 from watermark.detect.pvalues import log10_tail, power
 from watermark.detect.windows import Windows, distinct_windows
+from watermark.errors import InputError
 from watermark.greenlist import signed64
 from watermark.keys import EpochKeys, KeySet
 from watermark.manifest import Channel, Manifest, Parameters
@@ -100,7 +101,8 @@ class Detector:
     """Tests texts against every epoch at hand.
 
     `level` is the false-positive rate of the verdict "marked", `family_level` the
-    probability of naming any account (or call) for a text that none of them wrote.
+    probability of naming any account (or call) for a text that none of them wrote. Raises
+    InputError if one is no probability between 0 and 1.
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class Detector:
         family_level: float = 1e-3,
         device: str = "cpu",
     ) -> None:
+        if not (0 < level < 1 and 0 < family_level < 1):
+            raise InputError(f"level {level}, family level {family_level}: give numbers in (0, 1)")
         self.level = level
         self.family_level = family_level
         self._device = device

@@ -26,8 +26,8 @@ def read_documents(
     """Yield the documents of one file ("-": standard input).
 
     `form` "auto" goes by the suffix: .jsonl and .ndjson hold a record a line, all else is one
-    text. A bad record is told to `report` and left out; a file that cannot be read raises
-    InputError.
+    text. Bad records are told to `report`, each and their number, and left out; a file that
+    cannot be read raises InputError.
     """
     if form == "auto":
         form = "jsonl" if source.endswith((".jsonl", ".ndjson")) else "text"
@@ -36,14 +36,19 @@ def read_documents(
         yield Document(source, text)
         return
     # Not splitlines(): it cuts at U+2028 and others, which JSON strings may contain.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    bad = 0
+    for number, line in lines:
         name = f"{source}:{number}"
         try:
-            yield Document(name, _field(line, text_field))
+            document = Document(name, _field(line, text_field))
         except ValueError as error:
             report(f"{name}: {error}; record left out")
+            bad += 1
+        else:
+            yield document
+    if bad:
+        report(f"{source}: {bad} of {len(lines)} records left out")
 
 
 def _read(source: str) -> str:
@@ -60,8 +65,14 @@ def _read(source: str) -> str:
 def _field(line: str, text_field: str) -> str:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("not valid JSON") from error
     if not isinstance(record, dict) or not isinstance(record.get(text_field), str):
         raise ValueError(f"no text in field {text_field!r} (choose another with --text-field)")
-    return str(record[text_field])
+    text = str(record[text_field])
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # JSON can spell one; no tokenizer takes it.
+        raise ValueError("the text contains half a surrogate pair") from error
+    return text

@@ -10,6 +10,9 @@ from rich.text import Text
 from watermark.detect.detector import Detection, Identification
 from watermark.detect.segments import Segment
 
+# A suspect text must not steer the analyst's terminal: control characters become pictures.
+_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 _VERDICT_STYLE = {"marked": "bold green", "inconclusive": "bold yellow", "not marked": "bold"}
 _COLOUR_STYLE = {"green": "black on green3", "red": "black on light_pink1", "plain": "dim"}
 
@@ -34,13 +37,14 @@ def render(name: str, detection: Detection, pieces: list[Segment]) -> Renderable
     """A panel: verdict, table of channels, and the text with its coins coloured."""
     text = Text()
     for piece in pieces:
-        text.append(piece.text, _COLOUR_STYLE[piece.colour])
+        text.append(_visible(piece.text), _COLOUR_STYLE[piece.colour])
     verdict = Text(detection.verdict.upper(), _VERDICT_STYLE[detection.verdict])
     verdict.append(f"   p = {format_p(detection.log10_p)}", "bold")
     verdict.append(f"   {detection.tokens} tokens, epoch {detection.epoch}", "dim")
     if detection.epochs_tested > 1:
         verdict.append(f" (p times {detection.epochs_tested} epochs)", "dim")
-    return Panel(Group(verdict, channel_table(detection), text), title=name, title_align="left")
+    title = Text(_visible(name))
+    return Panel(Group(verdict, channel_table(detection), text), title=title, title_align="left")
 
 
 def channel_table(detection: Detection) -> Table:
@@ -60,9 +64,13 @@ def channel_table(detection: Detection) -> Table:
             f"{test.green_share:.1%}",
             f"{test.gamma:.0%}",
             format_p(log10_p),
-            names,
+            Text(_visible(names)),
         )
     return table
+
+
+def _visible(text: str) -> str:
+    return text.translate(_CONTROLS)
 
 
 def describe(found: Identification) -> str:

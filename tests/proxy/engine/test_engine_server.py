@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -291,20 +291,36 @@ def test_a_client_that_hangs_up_frees_its_row(url: str, server: EngineServer, st
         connection.sendall(f"{head}\r\n\r\n{body}".encode())
         if stream:
             assert b"200 OK" in connection.recv(100)
-        # First come, first served: once a later request has its answer, ours is running.
+        _ask_until(url, lambda: server.batcher.running == 1)
+    _ask_until(url, lambda: _cancelled(server) == before + 1)
+    _ask_until(url, lambda: server.batcher.running == 0)
+
+
+def _ask_until(url: str, condition: Callable[[], bool]) -> None:
+    """Let other, short requests be the clock; they are served all the while."""
+    for _ in range(50):
         assert _post(url, "/v1/chat/completions", CHAT)[0] == 200
-        assert server.batcher.running == 1
-    for _ in range(20):
-        assert _post(url, "/v1/chat/completions", CHAT)[0] == 200
-        if _cancelled(server) == before + 1:
-            break
-    assert _cancelled(server) == before + 1
-    assert server.batcher.running == 0
+        if condition():
+            return
+    raise AssertionError("the condition never held")
 
 
 def _cancelled(server: EngineServer) -> float:
     name, labels = "azeotrope_engine_sequences_total", {"reason": "cancelled"}
     return server.metrics.registry.get_sample_value(name, labels) or 0
+
+
+def test_a_fault_of_ours_is_a_500_that_tells_nothing_of_the_request(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(self: LanguageModel, text: str) -> list[int]:
+        raise ValueError(f"cannot digest {text}")
+
+    monkeypatch.setattr(LanguageModel, "encode", faulty)
+    status, answer = _post(url, "/v1/completions", {"model": NAME, "prompt": "xylophone"})
+    assert (status, answer["error"]["type"]) == (500, "server_error")
+    assert "xylophone" not in answer["error"]["message"] + caplog.text
+    assert "ValueError" in caplog.text
 
 
 def test_health_and_metrics_are_there_and_hold_no_text(url: str) -> None:

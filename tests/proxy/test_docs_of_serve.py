@@ -1,0 +1,43 @@
+"""docs/how-to-serve.md says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.config import load
+from proxy.dialects.openai import _SHAPES
+from proxy.metrics import ENDS, Metrics
+from proxy.upstream import _RETURNED
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to-serve.md").read_text("utf-8")
+
+
+def test_its_configuration_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "azeotrope.yaml").write_text(example)
+
+    assert load(tmp_path / "azeotrope.yaml").tiers["default"].burst == 20
+
+
+def test_it_lists_every_metric_and_no_other() -> None:
+    exported = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics([], []).registry.collect()
+        if family.name.startswith("azeotrope_")
+    }
+
+    assert set(re.findall(r"`(azeotrope_\w+)`", PAGE)) == exported
+
+
+def test_it_lists_every_error_and_no_other() -> None:
+    told = set(re.findall(r"^\| (\d{3}) \| `?(\w+)`? \|", PAGE, re.MULTILINE))
+
+    assert told == {(str(status), code or "none") for status, _, code in _SHAPES.values()}
+
+
+@pytest.mark.parametrize("word", [*ENDS, *_RETURNED])
+def test_it_names_every_end_and_every_header_that_passes(word: str) -> None:
+    assert f"`{word}`" in PAGE

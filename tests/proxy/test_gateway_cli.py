@@ -1,0 +1,258 @@
+"""The command line as a user has it: processes, exit codes, one line on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from conftest import Site, question
+from fake_upstream import Conversation, FakeUpstream
+
+AZEOTROPE = [str(Path(sys.executable).with_name("azeotrope"))]
+EVENT = b'data: {"choices":[{}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def azeotrope(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AZEOTROPE, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def complaint(*arguments: str, cwd: Path | None = None) -> str:
+    """Run a command that must fail; return its one line."""
+    result = azeotrope(*arguments, cwd=cwd)
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("azeotrope: error: ")
+    return line.removeprefix("azeotrope: error: ")
+
+
+@pytest.fixture
+def here(site: Site) -> Path:
+    """A directory with a good configuration in it."""
+    site.write()
+    return site.directory
+
+
+def test_check_says_good_or_what_is_wrong(here: Path, site: Site) -> None:
+    result = azeotrope("serve", "--check", cwd=here)
+    assert (result.returncode, result.stdout) == (0, "azeotrope.yaml: good\n")
+
+    site.content["tiers"]["default"]["requests_per_minute"] = "many"
+    site.write()
+    assert complaint("serve", "--check", cwd=here) == (
+        'azeotrope.yaml: tiers.default.requests_per_minute: expected a positive integer, got "many"'
+    )
+
+
+def test_files_that_are_missing_or_of_another_version_are_named(here: Path, site: Site) -> None:
+    good = dict(site.content)
+
+    def complaint_with(**changes: Any) -> str:
+        site.content = {**good, **changes}
+        site.write()
+        return complaint("serve", cwd=here)
+
+    assert complaint_with(keyring="none.json").startswith("none.json: no such key file")
+    assert complaint_with(manifest="none.json").startswith("none.json: no such manifest")
+    assert complaint_with(accounts="none.json").startswith("none.json: no such accounts file")
+    keyring = json.loads(Path(good["keyring"]).read_text())
+    (here / "keyring.json").write_text(json.dumps({**keyring, "version": 9}))
+    (here / "keyring.json").chmod(0o600)
+    assert "version 9" in complaint_with(keyring="keyring.json")
+    (here / "keyring.json").chmod(0o644)
+    assert "chmod 600" in complaint_with(keyring="keyring.json")
+    assert complaint_with(mark={"delta": 0.001}).startswith("azeotrope.yaml: mark.delta: expected")
+    assert complaint_with(registry=".").startswith("registry: ")
+
+
+@pytest.mark.parametrize("section", ["listen", "admin"])
+def test_a_port_in_use_is_told(here: Path, site: Site, section: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        site.content[section] = {"port": port}
+        site.write()
+        result = azeotrope("serve", cwd=here)
+
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 2
+    assert last.startswith(f"azeotrope: error: {section}.port: 127.0.0.1:{port} is in use")
+
+
+def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
+    assert complaint("serve", cwd=tmp_path).startswith("azeotrope.yaml: no such configuration file")
+
+
+def test_accounts_are_added_and_listed(here: Path) -> None:
+    added = azeotrope("accounts", "add", "bob", "--tier", "tiny", "--model", "m", cwd=here)
+    (key,) = added.stdout.splitlines()
+    assert key.startswith("az-")
+    assert "bob" in added.stderr
+
+    listed = azeotrope("accounts", "list", cwd=here)
+    assert key not in listed.stdout
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    assert rows[0] == ["NUMBER", "NAME", "TIER", "MODELS", "STATE", "CREATED"]
+    assert rows[2][:5] == ["2", "bob", "tiny", "m", "active"]
+
+    assert "already" in complaint("accounts", "add", "bob", cwd=here)
+    assert "gold" in complaint("accounts", "add", "eve", "--tier", "gold", cwd=here)
+    wrong_model = azeotrope("accounts", "add", "eve", "--model", "x", cwd=here)
+    assert wrong_model.returncode == 2
+    assert "x is not served" in wrong_model.stderr
+
+
+def test_the_configuration_can_be_shown() -> None:
+    assert "listen" in yaml.safe_load(azeotrope("config", "example").stdout)
+    assert "properties" in json.loads(azeotrope("config", "schema").stdout)
+    assert azeotrope("config", "reference").stdout.startswith("# Configuration reference")
+
+
+def test_version_and_help() -> None:
+    assert azeotrope("--version").stdout.startswith("azeotrope, version ")
+    assert "Begin with:" in azeotrope("--help").stdout
+    for command in (
+        ["serve"],
+        ["accounts", "add"],
+        ["accounts", "list"],
+        ["config", "example"],
+        ["config", "schema"],
+        ["config", "reference"],
+    ):
+        result = azeotrope(*command, "--help")
+        assert result.returncode == 0
+        assert f"azeotrope {' '.join(command)}" in result.stdout.partition("Example")[2]
+
+
+def test_a_command_that_does_not_exist_is_refused() -> None:
+    result = azeotrope("sreve")
+    assert result.returncode == 2
+    assert "sreve" in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as output:
+        result = subprocess.run(
+            [*AZEOTROPE, "config", "reference"], stdout=output, stderr=subprocess.PIPE, check=False
+        )
+    assert result.stderr == b""
+
+
+def test_the_gateway_needs_no_torch() -> None:
+    code = "import proxy.commands.serve, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Server:
+    """A running `azeotrope serve`."""
+
+    def __init__(self, process: Process, started: dict[str, Any], before: list[Any]) -> None:
+        self.process = process
+        self.url: str = started["url"]
+        self.admin_url: str = started["admin_url"]
+        self.log = before
+
+    async def log_until(self, event: str) -> dict[str, Any]:
+        assert self.process.stderr is not None
+        async with asyncio.timeout(20):
+            while line := await self.process.stderr.readline():
+                self.log.append(json.loads(line))
+                if self.log[-1]["event"] == event:
+                    return dict(self.log[-1])
+        raise AssertionError(f"no {event} in {self.log}")
+
+
+@asynccontextmanager
+async def serving(site: Site) -> AsyncIterator[Server]:
+    site.write()
+    process = await asyncio.create_subprocess_exec(
+        *AZEOTROPE, "serve", cwd=site.directory, stderr=PIPE
+    )
+    try:
+        server = Server(process, {"url": "", "admin_url": ""}, [])
+        started = await server.log_until("listening")
+        yield Server(process, started, server.log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_sigterm_lets_a_stream_end_then_writes_the_registry_and_exits_with_0(
+    site: Site, upstream: FakeUpstream
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        await conversation.chunk(EVENT)
+        await go_on.wait()
+        await conversation.chunk(DONE)
+        await conversation.end_stream()
+
+    upstream.answers(script)
+    site.content["upstreams"][0]["url"] = upstream.url
+    site.content["redis"] = {}
+    async with serving(site) as server, aiohttp.ClientSession() as http:
+        assert [line["event"] for line in server.log] == ["embedded_store", "listening"]
+        embedded = server.log[0]["pid"]
+        async with http.post(
+            f"{server.url}/v1/chat/completions",
+            json=question(stream=True),
+            headers={"authorization": f"Bearer {site.key}"},
+        ) as response:
+            assert await response.content.readuntil(b"\n\n") == EVENT
+            server.process.send_signal(signal.SIGTERM)
+            await server.log_until("draining")
+            async with http.get(f"{server.admin_url}/readyz") as ready:
+                assert ready.status == 503
+            go_on.set()
+            assert await response.read() == DONE
+        await server.log_until("stopped")
+        assert await server.process.wait() == 0
+
+    (line,) = [json.loads(text) for text in site.registry.read_text().splitlines()]
+    assert (line["name"], line["end"]) == ("alice", "complete")
+    with pytest.raises(ProcessLookupError):
+        os.kill(embedded, 0)
+    logged = json.dumps(server.log)
+    assert site.key not in logged
+    assert '"hi"' not in logged
+
+
+async def test_a_second_signal_does_not_wait(site: Site, upstream: FakeUpstream) -> None:
+    upstream.answers_until_hung_up(EVENT)
+    site.content["upstreams"][0]["url"] = upstream.url
+    site.content["limits"] = {"drain_timeout_s": 3600}
+    async with serving(site) as server, aiohttp.ClientSession() as http:
+        async with http.post(
+            f"{server.url}/v1/chat/completions",
+            json=question(stream=True),
+            headers={"authorization": f"Bearer {site.key}"},
+        ) as response:
+            await response.content.readuntil(b"\n\n")
+            server.process.send_signal(signal.SIGINT)
+            await server.log_until("draining")
+            server.process.send_signal(signal.SIGINT)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+        assert await server.process.wait() == 0
+
+    assert json.loads(site.registry.read_text())["end"] == "drained"

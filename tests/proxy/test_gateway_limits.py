@@ -1,0 +1,132 @@
+"""Limits over HTTP, with the store there and away; accounts changed under way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+from conftest import Running, Site, Start, question
+from fake_upstream import FakeUpstream
+
+from proxy.guard.embedded import EmbeddedValkey
+
+ANSWER = b'{"choices":[]}'
+
+
+async def burst(gateway: Running, key: str, calls: int) -> list[int]:
+    statuses = []
+    for _ in range(calls):
+        async with gateway.chat(key=key) as response:
+            statuses.append(response.status)
+            await response.read()
+    return statuses
+
+
+async def test_a_burst_meets_429_with_all_that_a_client_needs_to_wait(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    key = site.add("eager", tier="tiny")
+    gateway = await start()
+    upstream.answers_whole(ANSWER)
+
+    async with gateway.chat(key=key) as response:
+        assert response.status == 200
+        assert response.headers["x-ratelimit-limit-requests"] == "2"
+        assert response.headers["x-ratelimit-remaining-requests"] == "1"
+        assert response.headers["x-ratelimit-reset-requests"] == "30s"
+        assert "retry-after" not in response.headers
+    assert await burst(gateway, key, 1) == [200]
+    async with gateway.chat(key=key) as response:
+        assert response.status == 429
+        assert response.headers["x-ratelimit-remaining-requests"] == "0"
+        assert re.fullmatch(r"1m0s|[\d.]+s", response.headers["x-ratelimit-reset-requests"])
+        assert 1 <= int(response.headers["retry-after"]) <= 30
+        assert 0 < int(response.headers["retry-after-ms"]) <= 30_000
+        error = json.loads(await response.read())["error"]
+    assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+    assert "2 requests per minute" in error["message"]
+
+    assert await burst(gateway, site.key, 1) == [200]  # another account, another limit
+    series = 'azeotrope_limiter_decisions_total{decision="%s",source="store"}'
+    assert await gateway.metric(series % "refused") == 1
+    assert await gateway.metric(series % "admitted") == 3
+    assert len(upstream.received) == 3
+    assert len(await gateway.stop()) == 3  # a refusal is no call
+
+
+async def test_killing_the_store_under_way_changes_neither_service_nor_limits(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    own = EmbeddedValkey()
+    key = site.add("eager", tier="tiny")
+    gateway = await start(redis={"url": own.url})
+    upstream.answers_whole(ANSWER)
+    assert await burst(gateway, key, 1) == [200]
+    assert (await gateway.ready())[1]["limits"] == "store"
+
+    os.kill(own.pid, signal.SIGKILL)
+
+    assert await burst(gateway, key, 2) == [200, 429]
+    assert await burst(gateway, site.key, 1) == [200]
+    status, state = await gateway.ready()
+    assert (status, state["limits"]) == (200, "local")
+    assert await gateway.metric("azeotrope_store_up") == 0
+    local = 'azeotrope_limiter_decisions_total{decision="refused",source="local"}'
+    assert await gateway.metric(local) == 1
+    lines = await gateway.stop()
+    assert len({line["call"] for line in lines}) == 3
+    own.close()
+
+
+async def test_without_a_redis_an_embedded_one_is_started_and_stopped(
+    start: Start, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "proxy")
+    gateway = await start(redis={"url": None})
+    upstream.answers_whole(ANSWER)
+    assert await burst(gateway, gateway.site.key, 1) == [200]
+    _, state = await gateway.ready()
+    assert (state["limits"], state["store"]) == ("store", "embedded")
+    (record,) = [record for record in caplog.records if record.message == "embedded_store"]
+
+    await gateway.stop()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(record.fields["pid"], 0)
+
+
+async def test_an_account_added_or_suspended_under_way_is_taken_over(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    gateway = await start()
+    upstream.answers_whole(ANSWER)
+    key = site.add("newcomer")
+    gateway.gateway._accounts.reload_if_changed()
+    assert await burst(gateway, key, 1) == [200]
+
+    file = site.directory / "accounts.json"
+    content = json.loads(file.read_text())
+    content["accounts"][1]["state"] = "suspended"
+    file.write_text(json.dumps(content))
+    gateway.gateway._accounts.reload_if_changed()
+
+    assert await burst(gateway, key, 1) == [403]
+    assert await burst(gateway, site.key, 1) == [200]
+
+
+async def test_a_request_with_a_bad_body_or_model_is_answered_with_its_own_error(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    key = site.add("eager", tier="tiny")
+    gateway = await start()
+
+    statuses = []
+    for body in (b"{", json.dumps(question(model="x")).encode()) * 3:
+        async with gateway.chat(body, key=key) as response:
+            statuses.append(response.status)
+
+    # Unknown models count, or anybody could ask for them without end.
+    assert statuses == [400, 404, 400, 404, 400, 429]

@@ -1,0 +1,466 @@
+"""The command `azeotrope detect`: what goes in, what comes out, and with which status."""
+
+import json
+import random
+import re
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from watermark.detect.cli import detect
+from watermark.detect.tokenizer import TextTokenizer
+from watermark.errors import AzeotropeError, InputError, KeyringError, ManifestError
+from watermark.manifest import Parameters
+
+ACCOUNT, CALL = 7, 7 << 40 | 99
+PLAIN = Parameters(site_share=30_000, account_share=25_000, call_share=10_536)
+Plant = Callable[..., list[int]]
+
+
+def invoke(*arguments: object, stdin: bytes | None = None, **options: Any) -> Result:
+    return CliRunner().invoke(detect, list(map(str, arguments)), input=stdin, **options)
+
+
+def records(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def refused(kind: type[AzeotropeError], *arguments: object) -> str:
+    """The message of the error that ends a run."""
+    result = invoke(*arguments)
+    assert isinstance(result.exception, kind), result.output
+    assert result.stdout == ""
+    return str(result.exception)
+
+
+@pytest.fixture
+def letters(byte_tokenizer: Path) -> list[int]:
+    return TextTokenizer(byte_tokenizer).encode(string.ascii_letters).ids
+
+
+class Texts:
+    """Texts of one keyring under one tokenizer, and the options to judge them with."""
+
+    def __init__(self, home: Any, tokenizer: Path, plant: Plant, vocabulary: list[int]) -> None:
+        self.folder: Path = home.keys_path.parent
+        self.keys = home.keyring.current
+        self.parameters = home.manifest.current.parameters
+        self.options = ["--keys", home.keys_path, "--manifest", home.manifest_path]
+        self.options += ["--tokenizer", tokenizer]
+        self._tokenizer = TextTokenizer(tokenizer)
+        self._plant = plant
+        self._vocabulary = vocabulary
+
+    def text(self, length: int = 400, share: float = 1.0, seed: int = 1) -> str:
+        ids = self._plant(
+            random.Random(seed),
+            self.keys,
+            self.parameters,
+            self._vocabulary,
+            length,
+            account=ACCOUNT,
+            call=CALL,
+            share=share,
+        )
+        text = str(self._tokenizer._tokenizer.decode(ids))
+        assert self._tokenizer.encode(text).ids == ids
+        return text
+
+    def file(self, name: str, content: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def registry(self, name: str = "ACME", **extra: Any) -> Path:
+        lines = [
+            {"call": n << 40 | m, "account": n, "time": "2026-03-01T10:00:00Z", "model": "m"}
+            for n in (ACCOUNT, 8, 9)
+            for m in (98, 99)
+        ]
+        lines[1] |= {"name": name} | extra
+        return self.file("calls.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def texts(
+    make_home: Callable[..., Any], byte_tokenizer: Path, plant: Plant, letters: list[int]
+) -> Texts:
+    return Texts(make_home(parameters=PLAIN), byte_tokenizer, plant, letters)
+
+
+# ---- the real tokenizer
+
+
+@pytest.fixture
+def real_texts(home: Any, model_dir: Path, plant: Plant) -> Texts:
+    """English words under the real tokenizer and the default parameters."""
+    vocabulary = TextTokenizer(model_dir)._tokenizer.get_vocab()
+    words = [i for token, i in vocabulary.items() if re.fullmatch("Ġ[a-z]{2,}", token)]
+    return Texts(home, model_dir, plant, sorted(words))
+
+
+def test_files_and_records_are_judged_and_their_writer_is_named(real_texts: Texts) -> None:
+    marked, chance = real_texts.text(), real_texts.text(share=0.0, seed=2)
+    first = real_texts.file("marked.txt", marked)
+    second = real_texts.file(
+        "set.jsonl", "".join(json.dumps({"n": 1, "text": t}) + "\n" for t in (chance, marked))
+    )
+    result = invoke(
+        first, second, *real_texts.options, "--registry", real_texts.registry(),
+        "--account-range", "1-3000", "--json",
+    )  # fmt: skip
+    found = records(result)
+    assert result.exit_code == 0, result.output
+    assert [r["document"] for r in found] == [str(first), f"{second}:1", f"{second}:2"]
+    assert [r["verdict"] == "marked" for r in found] == [True, False, True]
+    assert found[0] == found[2] | {"document": str(first)}
+    account, call = found[0]["account"], found[0]["call"]
+    assert (account["number"], account["name"], account["named"]) == (ACCOUNT, "ACME", True)
+    assert (account["candidates"], call["number"], call["named"]) == (3000, CALL, True)
+    assert call["record"]["time"] == "2026-03-01T10:00:00Z"
+    assert not found[1]["account"]["named"]
+    assert found[1]["call"] is None
+
+
+def test_the_tokenizer_of_the_manifest_is_required(
+    make_home: Callable[..., Any], model_dir: Path, byte_tokenizer: Path, plant: Plant
+) -> None:
+    pin = TextTokenizer(model_dir).pin()
+    assert pin.vocabulary_size == 49_152
+    pinned = Texts(make_home(tokenizer=pin), byte_tokenizer, plant, [])
+    path = pinned.file("a.txt", "some text")
+    message = refused(InputError, path, *pinned.options)
+    assert "not the tokenizer that the marks were made with" in message
+    assert "49152 tokens" in message
+    assert str(byte_tokenizer) in message
+    assert invoke(path, *pinned.options[:4], "--tokenizer", model_dir).exit_code == 3
+
+
+# ---- input
+
+
+def test_standard_input_is_a_text_by_default(texts: Texts) -> None:
+    for sources in ([], ["-"]):
+        result = invoke(*sources, *texts.options, "--json", stdin=texts.text().encode())
+        assert [r["document"] for r in records(result)] == ["-"]
+        assert result.exit_code == 0
+
+
+def test_standard_input_may_hold_records(texts: Texts) -> None:
+    lines = [json.dumps({"answer": texts.text(seed=n)}) for n in range(3)]
+    result = invoke(
+        "-", *texts.options, "--format", "jsonl", "--text-field", "answer", "--json",
+        stdin="\n\n".join(lines).encode(),
+    )  # fmt: skip
+    assert [r["document"] for r in records(result)] == ["-:1", "-:3", "-:5"]
+
+
+def test_a_suffix_tells_records_from_text_unless_the_format_is_given(texts: Texts) -> None:
+    line = json.dumps({"text": texts.text()}) + "\n"
+    for name in ("a.jsonl", "a.ndjson"):
+        assert records(invoke(texts.file(name, line), *texts.options, "--json"))[0][
+            "document"
+        ].endswith(f"{name}:1")
+    plain = texts.file("a.json", line)
+    assert records(invoke(plain, *texts.options, "--json"))[0]["document"] == str(plain)
+    as_records = invoke(plain, *texts.options, "--json", "--format", "jsonl")
+    assert records(as_records)[0]["document"] == f"{plain}:1"
+    as_text = invoke(texts.file("a.jsonl", line), *texts.options, "--json", "--format", "text")
+    assert records(as_text)[0]["tokens"] > records(as_records)[0]["tokens"]
+
+
+def test_a_line_separator_inside_a_record_does_not_cut_it(texts: Texts) -> None:
+    text = "one\u2028two\u0085three\x0bfour"
+    path = texts.file("a.jsonl", json.dumps({"text": text}, ensure_ascii=False))
+    found = records(invoke(path, *texts.options, "--json"))
+    assert [r["tokens"] for r in found] == [len(text.encode())]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(texts: Texts) -> None:
+    text = texts.text()
+    paths = [texts.file("a.txt", text), texts.file("b.txt", text.encode("utf-8-sig"))]
+    first, second = records(invoke(*paths, *texts.options, "--json"))
+    assert first | {"document": ""} == second | {"document": ""}
+
+
+def test_bad_records_are_named_counted_and_left_out(texts: Texts) -> None:
+    good = json.dumps({"text": texts.text()})
+    bad = [
+        "{",
+        "7",
+        "null",
+        '{"other": "text"}',
+        '{"text": 7}',
+        '{"text": null}',
+        '{"text": "half a pair: \\ud800"}',
+        "[" * 200_000,
+        "9" * 5000,
+    ]
+    path = texts.file("set.jsonl", "\n".join([good, *bad, good, ""]))
+    result = invoke(path, *texts.options, "--json")
+    assert result.exit_code == 0, result.output
+    assert [r["document"] for r in records(result)] == [f"{path}:1", f"{path}:{len(bad) + 2}"]
+    complaints = result.stderr.splitlines()
+    assert len(complaints) == len(bad) + 1
+    for number, complaint in enumerate(complaints[:-1], 2):
+        assert complaint.startswith(f"azeotrope: {path}:{number}: ")
+        assert complaint.endswith("; record left out")
+    assert complaints[-1] == f"azeotrope: {path}: {len(bad)} of {len(bad) + 2} records left out"
+
+
+def test_a_bad_file_does_not_lose_the_results_of_the_others(texts: Texts) -> None:
+    good = texts.file("good.txt", texts.text())
+    missing, binary = texts.folder / "missing.txt", texts.file("binary.txt", b"\xff\xfe\x00")
+    result = invoke(missing, good, binary, texts.folder, good, *texts.options, "--json")
+    assert [r["document"] for r in records(result)] == [str(good)] * 2
+    assert result.exit_code == 2
+    first, second, third = result.stderr.splitlines()
+    assert first == f"azeotrope: error: {missing}: cannot be read (No such file or directory)"
+    assert second == f"azeotrope: error: {binary}: not UTF-8 text (byte 0)"
+    assert third == f"azeotrope: error: {texts.folder}: cannot be read (Is a directory)"
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "{\n"])
+def test_records_without_any_text_are_an_error(texts: Texts, content: str) -> None:
+    message = refused(InputError, texts.file("empty.jsonl", content), *texts.options)
+    assert "no text to judge" in message
+
+
+# ---- status
+
+
+@pytest.mark.parametrize(
+    ("shares", "status"),
+    [
+        (["marked"], 0),
+        (["chance"], 1),
+        (["short"], 3),
+        (["chance", "short"], 3),
+        (["chance", "marked", "short"], 0),
+    ],
+)
+def test_the_status_is_that_of_the_most_telling_text(
+    texts: Texts, shares: list[str], status: int
+) -> None:
+    content = {
+        "marked": texts.text(),
+        "chance": texts.text(900, share=0.0, seed=6),
+        "short": "short",
+    }
+    paths = [texts.file(f"{name}.txt", content[name]) for name in shares]
+    result = invoke(*paths, *texts.options)
+    assert result.exit_code == status, result.output
+
+
+def test_the_level_decides(texts: Texts) -> None:
+    path = texts.file("a.txt", texts.text(120, share=0.5))
+    log10_p = records(invoke(path, *texts.options, "--json"))[0]["log10_p"]
+    assert -9 < log10_p < -2
+    for level, status in ((10 ** (log10_p + 0.1), 0), (10 ** (log10_p - 0.1), 3)):
+        assert invoke(path, *texts.options, "--level", level).exit_code == status
+
+
+# ---- output
+
+
+def test_the_terminal_shows_verdict_channels_writer_and_the_whole_text(texts: Texts) -> None:
+    text = texts.text()
+    path = texts.file("a.txt", text)
+    options = [*texts.options, "--registry", texts.registry()]
+    shown = invoke(path, *options, env={"COLUMNS": "200"}).stdout
+    assert str(path) in shown
+    assert "MARKED   p = " in shown
+    assert "400 tokens, epoch 1" in shown
+    assert "ACME (number 7) of 3; runner-up " in shown
+    assert f"(number {CALL}, 2026-03-01T10:00:00Z, m) of 2; runner-up " in shown
+    rows = [line.split()[1] for line in shown.splitlines()[3:6]]
+    assert rows == ["site", "account", "call"]
+    assert text in re.sub("[│\\s]", "", shown)
+
+
+def test_the_terminal_says_if_nobody_is_named(texts: Texts) -> None:
+    path = texts.file("a.txt", texts.text(share=0.0))
+    options = [*texts.options, "--account-range", "1-50"]
+    assert "nobody of 50 (the best has " in invoke(path, *options, env={"COLUMNS": "200"}).stdout
+
+
+def test_colours_are_used_if_they_are_asked_for(texts: Texts) -> None:
+    path = texts.file("a.txt", texts.text())
+    assert "\x1b[" in invoke(path, *texts.options, "--color").stdout
+    assert "\x1b" not in invoke(path, *texts.options).stdout
+
+
+@pytest.mark.parametrize("colour", ["--color", "--no-color"])
+def test_a_suspect_text_cannot_steer_the_terminal(texts: Texts, colour: str) -> None:
+    hostile = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x08\x08 \r" + texts.text()
+    path = texts.file("a.txt", hostile)
+    shown = invoke(path, *texts.options, colour).stdout
+    assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", shown)
+    assert "\x1b[2J" not in shown
+    assert "\x1b]" not in shown
+    assert "\u241b[2J" in shown.replace("\n", "")
+
+
+def test_names_are_shown_as_they_are_and_not_as_markup(texts: Texts) -> None:
+    path = texts.file("a[bold].txt", texts.text())
+    registry = texts.registry("ACME [prod] [/x]")
+    result = invoke(path, *texts.options, "--registry", registry, env={"COLUMNS": "250"})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "a[bold].txt" in result.stdout
+    assert "ACME [prod] [/x]" in result.stdout
+
+
+def test_the_json_form_has_the_documented_fields(texts: Texts) -> None:
+    path = texts.file("a.txt", texts.text())
+    (found,) = records(invoke(path, *texts.options, "--registry", texts.registry(), "--json"))
+    assert set(found) == {
+        "document", "tokens", "verdict", "epoch", "epochs_tested", "site", "log10_p",
+        "account", "call", "coins",
+    }  # fmt: skip
+    assert set(found["site"]) == {"windows", "hits", "gamma", "log10_p"}
+    assert set(found["account"]) == {
+        "number", "name", "test", "candidates", "log10_family_p", "runner_up_hits", "named",
+        "record",
+    }  # fmt: skip
+    channels = (found["site"], found["account"]["test"], found["call"]["test"])
+    assert found["coins"] == sum(channel["windows"] for channel in channels)
+
+
+def test_the_page_stands_alone(texts: Texts) -> None:
+    path, page = texts.file("a.txt", texts.text()), texts.folder / "report.html"
+    result = invoke(path, *texts.options, "--registry", texts.registry(), "--html", page)
+    assert result.exit_code == 0
+    content = page.read_text("utf-8")
+    for foreign in (
+        "http:",
+        "https:",
+        "//",
+        "<script",
+        "src=",
+        "href=",
+        "url(",
+        "@import",
+        "<link",
+    ):
+        assert foreign not in content
+    assert "default-src 'none'" in content
+    assert content.count("<article>") == content.count("</article>") == 1
+    assert "ACME (number 7" in content
+    assert 'class="green"' in content
+
+
+def test_nothing_in_a_text_a_name_or_a_path_becomes_markup(texts: Texts) -> None:
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}{% raw %}"
+    path = texts.file("<b onclick=x>.txt", attack + texts.text() + "</p></article>")
+    page, registry = texts.folder / "report.html", texts.registry(attack)
+    assert invoke(path, *texts.options, "--registry", registry, "--html", page).exit_code == 0
+    content = page.read_text("utf-8")
+    allowed = "!doctype|html|head|meta|title|style|body|main|h1|h2|p|i|article|header|span|div"
+    tags = re.findall(r"<\s*/?\s*([^\s>]+)", content)
+    assert set(tags) <= {*allowed.split("|"), "table", "tr", "th", "td"}
+    assert content.count("</article>") == 1
+    assert "{{ 7 * 7 }}" in re.sub("<[^>]*>", "", content)
+    assert "onclick" in content
+    assert "<b onclick" not in content
+
+
+def test_the_page_holds_every_text_that_was_judged(texts: Texts) -> None:
+    paths = [texts.file(f"{n}.txt", texts.text(seed=n)) for n in range(3)]
+    page = texts.folder / "report.html"
+    result = invoke(*paths, texts.folder / "none", *texts.options, "--html", page)
+    assert result.exit_code == 2
+    assert page.read_text("utf-8").count("<article>") == 3
+
+
+def test_a_page_that_cannot_be_written_is_an_error(texts: Texts) -> None:
+    path, page = texts.file("a.txt", texts.text()), texts.folder / "none" / "report.html"
+    result = invoke(path, *texts.options, "--html", page, "--json")
+    assert isinstance(result.exception, InputError)
+    assert "report.html: cannot be written" in str(result.exception)
+    assert len(records(result)) == 1
+
+
+# ---- what is missing or wrong is named
+
+
+def test_missing_files_are_named(texts: Texts, make_home: Callable[..., Any]) -> None:
+    text = texts.file("a.txt", "text")
+    keys, manifest, tokenizer = texts.options[1::2]
+    none = texts.folder / "none"
+
+    def with_paths(keys: Path, manifest: Path, tokenizer: Path) -> list[object]:
+        return [text, "--keys", keys, "--manifest", manifest, "--tokenizer", tokenizer]
+
+    assert f"{none}: no such key file" in refused(
+        KeyringError, *with_paths(none, manifest, tokenizer)
+    )
+    assert f"{none}: no such manifest" in refused(ManifestError, *with_paths(keys, none, tokenizer))
+    assert f"{none}: no tokenizer.json there" in refused(
+        InputError, *with_paths(keys, manifest, none)
+    )
+    assert "not a Hugging Face tokenizer" in refused(InputError, *with_paths(keys, manifest, text))
+    other = make_home("other").manifest_path
+    assert "not by this keyring" in refused(ManifestError, *with_paths(keys, other, tokenizer))
+
+
+def test_a_tokenizer_must_be_given_by_option_or_by_environment(texts: Texts) -> None:
+    path = texts.file("a.txt", texts.text())
+    *options, _, tokenizer = texts.options
+    result = invoke(path, *options)
+    assert result.exit_code == 2
+    assert "--tokenizer" in result.stderr
+    assert "AZEOTROPE_TOKENIZER" in result.stderr
+    assert invoke(path, *options, env={"AZEOTROPE_TOKENIZER": str(tokenizer)}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--account-range", "9-3"],
+        ["--device", "cuda:99"],
+        ["--device", "abacus"],
+        ["--registry", "none.jsonl"],
+        ["--level", "nan"],
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(texts: Texts, options: list[str]) -> None:
+    message = refused(InputError, texts.file("a.txt", "text"), *texts.options, *options)
+    assert options[1] in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("level", ["0", "1", "-1", "much"])
+def test_a_level_outside_its_range_is_a_usage_error(texts: Texts, level: str) -> None:
+    result = invoke(texts.file("a.txt", "text"), *texts.options, "--level", level)
+    assert result.exit_code == 2
+    assert "--level" in result.stderr
+
+
+def test_torn_lines_of_a_registry_are_named_and_left_out(texts: Texts) -> None:
+    good = {"call": CALL, "account": ACCOUNT, "time": "t", "model": "m", "name": "ACME"}
+    bad = [
+        "{",
+        "[]",
+        "7",
+        json.dumps({"call": 1}),
+        *(
+            json.dumps(good | {"call": number})
+            for number in (-1, 2**64, 1.5, "1", None, float("inf"), True)
+        ),
+        json.dumps(good | {"account": -1}),
+        "[" * 200_000,
+    ]
+    in_progress = json.dumps(good | {"name": "being written"})
+    path = texts.file("calls.jsonl", "\n".join([json.dumps(good), *bad, in_progress]))
+    text = texts.file("a.txt", texts.text())
+    result = invoke(text, *texts.options, "--registry", path, "--json")
+    assert result.exit_code == 0, result.output
+    assert records(result)[0]["account"]["name"] == "ACME"
+    assert result.stderr.splitlines() == [
+        f"azeotrope: {path}:{number}: not a registry entry; line left out"
+        for number in range(2, len(bad) + 2)
+    ]
