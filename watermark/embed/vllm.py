@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 _TICKET_ARGUMENT = "azeotrope"
 _TICKET_STATES = ("valid", "absent", "expired", "forged", "malformed", "unknown_epoch")
 _WARNING_PAUSE = 60.0  # seconds
-# A preempted request is the first to be resumed, so a few finished ones beside it are enough.
+# vLLM resumes whom it preempted before it admits anyone new, so few others leave in between.
 _PARKED_PER_ROW = 4
 # Below vLLM's own logger, so that its handlers, level and format apply.
 _logger = logging.getLogger("vllm.azeotrope")
@@ -71,6 +71,21 @@ class _Row:
     mark: RowMark
     outputs: list[int]
     params: "SamplingParams"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """What is kept of a request that left; most have finished, so nothing of their length."""
+
+    mark: RowMark
+    started: bool
+    params: "SamplingParams"
+
+    @classmethod
+    def of(cls, row: _Row) -> "_Parked":
+        # Without its counts: they are of tokens that may be other ones by then.
+        mark = RowMark(row.mark.epoch, row.mark.delta, row.mark.keys)
+        return cls(mark, bool(row.outputs), row.params)
 
 
 class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
@@ -96,7 +111,7 @@ class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         self._outputs: list[list[int]] = []
         # Requests that left the batch, by identity of their parameters: those preempted come
         # back, and must neither be counted twice nor lose their mark to an expired ticket.
-        self._parked: dict[int, _Row] = {}
+        self._parked: dict[int, _Parked] = {}
         self._parked_limit = _PARKED_PER_ROW * vllm_config.scheduler_config.max_num_seqs
         self._refused_reported = 0
         self._next_warning = 0.0
@@ -184,14 +199,13 @@ class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
 
     def _admit(self, params: "SamplingParams", outputs: list[int]) -> _Row:
         parked = self._parked.pop(id(params), None)
-        # Sequences of one in-process request may share their parameters; one that has tokens
-        # never comes back without, so this is not it.
-        if parked is not None and bool(parked.outputs) == bool(outputs):
+        # Sequences of one in-process request may share their parameters: one that has no
+        # tokens is not the parked one that had some, but its sister.
+        if parked is not None and parked.started == bool(outputs):
             self._resumed += 1
-            mark = RowMark(parked.mark.epoch, parked.mark.delta, parked.mark.keys)
-        else:
-            mark = self.marker.admit((params.extra_args or {}).get(_TICKET_ARGUMENT))
-        return _Row(mark, outputs, params)
+            return _Row(parked.mark, outputs, params)
+        ticket = (params.extra_args or {}).get(_TICKET_ARGUMENT)
+        return _Row(self.marker.admit(ticket), outputs, params)
 
     def _move(self, source: int, target: int, *, swap: bool) -> None:
         moving, displaced = self._rows.pop(source, None), self._rows.pop(target, None)
@@ -205,7 +219,7 @@ class AzeotropeLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     def _park(self, row: _Row | None) -> None:
         if row is None:
             return
-        self._parked[id(row.params)] = row
+        self._parked[id(row.params)] = _Parked.of(row)
         while len(self._parked) > self._parked_limit:
             del self._parked[next(iter(self._parked))]
 

@@ -157,11 +157,11 @@ def check_a_resumed_request_keeps_its_mark_though_its_ticket_has_expired(
     request.cached.output_token_ids = request.outputs
     batch.add_request(request.cached)
     batch.refresh_metadata()
+    request.outputs += [TOKENS[i % 10] for i in range(8)]
     batch.remove_request(request.name)
     batch.condense()
     batch.refresh_metadata()
     monkeypatch.setattr("time.time", lambda: 4e9)
-    request.outputs += [TOKENS[i % 10] for i in range(8)]
     batch.add_request(request.cached)
     batch.refresh_metadata()
     assert processor.marker.ticket_states == {"valid": 1}
