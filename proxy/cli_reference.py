@@ -13,9 +13,9 @@ from proxy.cli import azeotrope
 
 _HEAD = """# Command line
 
-Made by `python -m proxy.cli_reference`; a test keeps it true. Every command ends with status 2 and one line
-`azeotrope: error: …` when it was used wrongly or cannot do its work. `azeotrope detect` gives its verdict as its
-status: 0 marked, 1 not marked, 3 inconclusive.
+Made by `python -m proxy.cli_reference`; a test keeps it true. Every command ends with status 2
+and one line `azeotrope: error: …` when it was used wrongly or cannot do its work.
+`azeotrope detect` gives its verdict as its status: 0 marked, 1 not marked, 3 inconclusive.
 """
 _WIDTH = 100
 
@@ -29,7 +29,8 @@ def cli_reference() -> str:
 def _sections(command: click.Command, context: click.Context, depth: int) -> Iterator[str]:
     with context:
         context.terminal_width = _WIDTH
-        yield f"\n{'#' * depth} {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+        heading = f"{'#' * depth} {context.command_path}"
+        yield f"\n{heading}\n\n```text\n{command.get_help(context)}\n```\n"
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 inner = command.get_command(context, name)

@@ -93,6 +93,11 @@ class _Row:
         self._stops = StopScanner(task.sampling.stop)
         self._logprobs: list[TokenLogprob] = []
 
+    @property
+    def last_token(self) -> int:
+        """Input of the next step: what came last, in the prompt or after it."""
+        return self.tokens[-1] if self.tokens else self.task.prompt[-1]
+
     def accept(self, token: int, logprob: TokenLogprob | None) -> FinishReason | None:
         """Take the next token and emit what has become certain; return why the row ends, if so."""
         self.tokens.append(token)
@@ -186,11 +191,7 @@ class Batcher:
             return
         began = time.perf_counter()
         rows = list(self._rows)
-        last = torch.tensor([[row.tokens[-1]] for row in rows])  # [B, 1]
-        logits = self._forward(last, *self._cache.begin_decode([row.length for row in rows]))
-        for row in rows:
-            row.length += 1
-        self._advance(rows, logits)
+        self._advance(rows, self._decode(rows))
         self._metrics.batch.observe(len(rows))
         self._metrics.step.observe(time.perf_counter() - began)
         self._metrics.running.set(len(self._rows))
@@ -202,15 +203,26 @@ class Batcher:
             if row is None:
                 return
             self._joining = row
-            prompt = row.task.prompt
-            piece = prompt[self._read : self._read + _PIECE]
-            inputs = self._cache.begin_prefill(self._max_batch, self._read, len(piece))
-            logits = self._forward(torch.tensor([piece]), *inputs)
-            self._read += len(piece)
-            read += len(piece)
-            self._metrics.tokens.labels("prompt").inc(len(piece))
-            if self._read == len(prompt):
-                self._join(row, logits)
+            body = row.task.prompt[:-1]
+            if self._read < len(body):
+                piece = body[self._read : self._read + _PIECE]
+                self._read_piece(piece)
+                read += len(piece)
+            if self._read == len(body):
+                self._join(row)
+
+    def _read_piece(self, piece: Sequence[int]) -> None:
+        """Run the model without its output layer: nothing is sampled within a prompt."""
+        mask, positions = self._cache.begin_prefill(self._max_batch, self._read, len(piece))
+        self._model.network.base_model(
+            input_ids=torch.tensor([piece]),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._read += len(piece)
+        self._metrics.tokens.labels("prompt").inc(len(piece))
 
     def _next_waiting(self) -> _Row | None:
         with self._changed:
@@ -218,29 +230,31 @@ class Batcher:
                 return None
             task = self._waiting.popleft()
             self._metrics.waiting.set(len(self._waiting))
-        # Another choice of the request just read: only its last position is run again.
+        # Another choice of the request just read finds its prompt in the last slot.
         again = self._staged is task.prompt
         self._staged, self._read = task.prompt, len(task.prompt) - 1 if again else 0
         return _Row(task, self._model, self._marker.admit(task.ticket) if self._marker else None)
 
-    def _join(self, row: _Row, logits: torch.Tensor) -> None:
+    def _join(self, row: _Row) -> None:
+        """Give the row its slot; the prompt's last token is the input of its first decode step."""
         self._cache.copy(self._max_batch, len(self._rows), self._read)
         row.length = self._read
         self._joining = None
         self._rows.append(row)
-        self._advance([row], logits)
+        self._metrics.tokens.labels("prompt").inc()
 
-    def _forward(
-        self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
-    ) -> torch.Tensor:
-        """Run the model on int64 `[B, T]`; return float32 logits `[B, V]` of the last positions."""
+    def _decode(self, rows: list[_Row]) -> torch.Tensor:
+        """Run one position of each row; return float32 logits `[B, V]`."""
+        mask, positions = self._cache.begin_decode([row.length for row in rows])
+        for row in rows:
+            row.length += 1
         output = self._model.network(
-            input_ids=tokens,
+            input_ids=torch.tensor([[row.last_token] for row in rows]),
             attention_mask=mask,
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            row_lengths=[row.length for row in rows],
         )
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits

@@ -111,16 +111,11 @@ def _marker(keys: Path | None, manifest: Path | None) -> Marker | None:
 def _load(
     source: Path | None, dtype: str, context: int, threads: int | None
 ) -> tuple[LanguageModel, str]:
-    from proxy.engine.weights import cache_root, demo_model, prepare
-
-    if source is None:
-        directory = demo_model()
-    elif source.suffix == ".gguf":
-        directory = prepare(source, cache_root() / source.stem)
-    else:
-        directory = source
     from rich.console import Console
 
+    from proxy.engine.weights import model_directory
+
+    directory = model_directory(source)
     console = Console(stderr=True)
     loading = console.status(f"Loading {directory.name}") if console.is_terminal else nullcontext()
     with loading:

@@ -2,8 +2,8 @@
 
 Measured on two AVX-512 cores, all linear layers of SmolLM2-135M in float32, 1 / 8 / 32 rows:
 MKL 33 / 91 / 165 ms, packed oneDNN 21 / 27 / 53 ms. A row's result is bit for bit the same with
-any number of other rows from 2 up (MKL's is not), which is why one row is run as two: so a seeded
-answer does not depend on what else is in the batch.
+any number of other rows from 1 up (MKL's is not), which is why one row is run as two: with
+`attention.py`, a seeded answer does not depend on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PackedLinear(nn.Module):
 
 def pack_linears(network: nn.Module) -> None:
     """Replace every linear layer of a network for the CPU, where torch is built with oneDNN."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return  # other builds of torch: slower, and rounding then depends on the batch
     for module in list(network.modules()):
         for name, child in list(module.named_children()):

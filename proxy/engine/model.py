@@ -12,6 +12,7 @@ import torch
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 
+from proxy.engine import attention
 from proxy.engine.linear import pack_linears
 from proxy.engine.requests import RequestError
 from proxy.engine.weights import ModelError
@@ -36,14 +37,9 @@ class LanguageModel:
     def load(cls, directory: Path, dtype: str, context: int) -> LanguageModel:
         """Load a directory that transformers can read; `context` is cut to what the model knows.
 
-        Raises ModelError for a missing or incomplete directory and for a kind of model that the
+        Raises ModelError for an incomplete directory and for a kind of model that the
         batch loop cannot run (no fast tokenizer, sliding windows, encoders).
         """
-        if not directory.is_dir():
-            raise ModelError(
-                f"no such model directory: {directory}; --model takes a directory with "
-                "config.json, model.safetensors and tokenizer.json, or a .gguf file"
-            )
         network, tokenizer = _read(directory, DTYPES[dtype])
         config = network.config.get_text_config(decoder=True)
         _require_full_attention(config, directory)
@@ -120,7 +116,7 @@ def _read(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=attention.NAME,
             local_files_only=True,
             output_loading_info=True,
         )

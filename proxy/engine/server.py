@@ -228,6 +228,8 @@ class EngineServer:
         except (RequestError, web.HTTPException) as refusal:
             problem = refusal if isinstance(refusal, RequestError) else _from_http(refusal)
             response = _json(events.error(problem), status=problem.status)
+            if problem.status == 503:
+                response.headers["Retry-After"] = "1"
         except ConnectionError:
             raise  # the client is gone: nothing to answer
         except Exception as fault:

@@ -63,6 +63,23 @@ def cache_root() -> Path:
     return Path(os.environ.get("AZEOTROPE_CACHE") or Path.home() / ".cache" / "azeotrope")
 
 
+def model_directory(source: Path | None) -> Path:
+    """Directory to load for what a user named: none (the demo's model), a GGUF file or a directory.
+
+    Raises ModelError if it is not there or cannot be converted.
+    """
+    if source is None:
+        return demo_model()
+    if source.suffix == ".gguf":
+        return prepare(source, cache_root() / source.stem)
+    if not source.is_dir():
+        raise ModelError(
+            f"no such model directory: {source}; --model takes a directory with config.json, "
+            "model.safetensors and tokenizer.json, or a .gguf file"
+        )
+    return source
+
+
 def demo_model(cache: Path | None = None, progress: Progress | None = None) -> Path:
     """Directory of SmolLM2-135M-Instruct (float32), converted on the first call.
 

@@ -19,6 +19,7 @@ class Call:
     account: int = 0
     ticket: str | None = None
     cancel_after: int | None = None
+    temperature: float = 1.0
 
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -27,7 +28,7 @@ class Call:
             "max_tokens": self.max_tokens,
             # Keeps the answer going, so that its number of windows is known.
             "min_tokens": self.max_tokens,
-            "temperature": 1.0,
+            "temperature": self.temperature,
             "stream": True,
             "return_token_ids": True,
         }

@@ -37,6 +37,8 @@ def ask(served: Gateway, account: str, *, stream: bool, **more: Any) -> str:
         "model": "assistant",
         "messages": [{"role": "user", "content": question}],
         "max_tokens": 300,
+        # Long enough to name one account among 24,000, whatever the model would say.
+        "extra_body": {"min_tokens": 250},
         **more,
     }
     completions = served.client(account).chat.completions

@@ -96,6 +96,7 @@ def test_an_engine_without_our_plugin_marks_nothing(
         messages=[{"role": "user", "content": "Tell me a long story about a lighthouse."}],
         max_tokens=150,
         temperature=1.0,
+        extra_body={"ignore_eos": True},
     )
     tokens = TextTokenizer(model).encode(answer.choices[0].message.content or "").ids
     assert len(tokens) > 80

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from calls import Answer, Call, answers
 from marks import Keys
 from places import HERE
 from server_process import Server, StartVllm
+
+from watermark.detect.tokenizer import TextTokenizer
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 
@@ -126,6 +129,11 @@ def post(engine: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(response.read()))
 
 
+def joined(made: list[Answer]) -> list[int]:
+    """Tokens of several answers as of one; the windows across a joint are a few fair coins."""
+    return [token for answer in made for token in answer.tokens]
+
+
 def test_each_answer_carries_its_own_accounts_mark(load: Load, keys: Keys) -> None:
     for answer in load.complete():
         assert len(answer.tokens) == answer.call.max_tokens
@@ -141,10 +149,10 @@ def test_no_answer_carries_another_accounts_mark(load: Load, keys: Keys) -> None
 
 def test_each_call_is_told_from_the_others(load: Load, keys: Keys) -> None:
     for account in ACCOUNTS:
-        tokens = [a.tokens for a in load.complete() if a.call.account == account]
-        # One answer has few windows of the call channel: those of an account share a number.
-        assert min(keys.p_value(answer, "call", account) for answer in tokens) < 1e-4
-        assert keys.p_value(tokens[0], "call", account + 1000) > 1e-4
+        # An answer has few windows of the call channel: those of an account share a number.
+        tokens = joined([a for a in load.complete() if a.call.account == account])
+        assert keys.p_value(tokens, "call", account) < 1e-5
+        assert keys.p_value(tokens, "call", account + 1000) > STRANGE
 
 
 def test_every_answer_carries_the_site_mark_whatever_its_ticket(load: Load, keys: Keys) -> None:
@@ -164,7 +172,7 @@ def test_what_was_sent_before_the_client_hung_up_is_marked(load: Load, keys: Key
 def test_a_refused_ticket_names_no_account(load: Load, keys: Keys) -> None:
     for state in ("expired", "forged"):
         for answer in load.of(state):
-            assert keys.p_value(answer.tokens, "account", ACCOUNTS[0]) > 1e-4
+            assert keys.p_value(answer.tokens, "account", ACCOUNTS[0]) > STRANGE
 
 
 def test_requests_are_counted_exactly_by_ticket_state(load: Load) -> None:
@@ -202,39 +210,48 @@ def test_refused_tickets_are_reported_without_showing_them(load: Load, engine: S
         assert answer.call.ticket is None or answer.call.ticket not in log
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-def test_greedy_answers_are_marked(engine: Server, keys: Keys, path: str) -> None:
-    prompt = "Tell me about the sea."
-    asked = (
-        {"messages": [{"role": "user", "content": prompt}]}
-        if "chat" in path
-        else {"prompt": prompt}
-    )
-    body = asked | {
-        "max_tokens": 160,
-        "min_tokens": 160,
+def test_greedy_chat_completions_are_marked(engine: Server, keys: Keys) -> None:
+    calls = [
+        Call(f"Tell me about {subject}.", 120, "valid", 3, keys.ticket(3), temperature=0.0)
+        for subject in SUBJECTS[:4]
+    ]
+    tokens = joined(answers(engine.url, calls))
+    assert keys.p_value(tokens, "site") < 1e-9
+    assert keys.p_value(tokens, "account", 3) < OWN
+    assert keys.p_value(tokens, "account", 4) > STRANGE
+
+
+def test_greedy_completions_are_marked(engine: Server, keys: Keys) -> None:
+    body = {
+        "prompt": [f"This is the story of {subject}." for subject in SUBJECTS[:4]],
+        "max_tokens": 120,
+        "min_tokens": 120,
         "temperature": 0,
         "return_token_ids": True,
         "vllm_xargs": {"azeotrope": keys.ticket(3)},
     }
-    tokens = post(engine, path, body)["choices"][0]["token_ids"]
+    choices = post(engine, "/v1/completions", body)["choices"]
+    tokens = [token for choice in choices for token in choice["token_ids"]]
     assert keys.p_value(tokens, "site") < 1e-9
-    assert keys.p_value(tokens, "account", 3) < 1e-5
+    assert keys.p_value(tokens, "account", 3) < OWN
     assert keys.p_value(tokens, "account", 4) > STRANGE
 
 
 def test_anthropic_messages_are_marked(engine: Server, keys: Keys, model: Path) -> None:
-    from watermark.detect.tokenizer import TextTokenizer
+    def ask(subject: str) -> str:
+        body = {
+            "max_tokens": 160,
+            "messages": [{"role": "user", "content": f"Write at length about {subject}."}],
+            "vllm_xargs": {"azeotrope": keys.ticket(5)},
+        }
+        return str(post(engine, "/v1/messages", body)["content"][0]["text"])
 
-    body = {
-        "max_tokens": 200,
-        "messages": [{"role": "user", "content": "Describe a walk through the woods at length."}],
-        "vllm_xargs": {"azeotrope": keys.ticket(5)},
-    }
-    text = post(engine, "/v1/messages", body)["content"][0]["text"]
-    tokens = TextTokenizer(model).encode(text).ids
+    with ThreadPoolExecutor() as pool:
+        texts = list(pool.map(ask, SUBJECTS[:4]))
+    encoder = TextTokenizer(model)
+    tokens = [token for text in texts for token in encoder.encode(text).ids]
     assert keys.p_value(tokens, "site") < 1e-9
-    assert keys.p_value(tokens, "account", 5) < 1e-5
+    assert keys.p_value(tokens, "account", 5) < OWN
 
 
 def test_returned_logprobs_are_those_of_the_unmarked_model(engine: Server, keys: Keys) -> None:

@@ -9,8 +9,12 @@ import hashlib
 import hmac
 import json
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+Keys = dict[str, bytes]
+Parameters = dict[str, int]
+Number = int | None
 M = 2**64 - 1
 CHANNELS = ("site", "account", "call")
 LABELS = {
@@ -27,22 +31,22 @@ LABELS = {
 }
 
 
-def hkdf(master, label, length):
+def hkdf(master: bytes, label: str, length: int) -> bytes:
     """HKDF-SHA256; at most 32 bytes are ever needed, so that one block of expansion is enough."""
     extracted = hmac.new(b"azeotrope az1", master, hashlib.sha256).digest()
     return hmac.new(extracted, label.encode() + b"\x01", hashlib.sha256).digest()[:length]
 
 
-def subkeys(master):
+def subkeys(master: bytes) -> Keys:
     return {name: hkdf(master, label, length) for name, (label, length) in LABELS.items()}
 
 
-def siphash(key, message):
+def siphash(key: bytes, message: bytes) -> int:
     k = [int.from_bytes(key[i : i + 8], "little") for i in (0, 8)]
     names = (b"somepseu", b"dorandom", b"lygenera", b"tedbytes")
     a, b, c, d = (int.from_bytes(n, "big") ^ k[i % 2] for i, n in enumerate(names))
 
-    def rounds(a, b, c, d, count):
+    def rounds(a: int, b: int, c: int, d: int, count: int) -> tuple[int, int, int, int]:
         for _ in range(count):
             a = (a + b) & M
             b = ((b << 13 | b >> 51) & M) ^ a
@@ -65,30 +69,30 @@ def siphash(key, message):
     return a ^ b ^ c ^ d
 
 
-def word(seed, block):
+def word(seed: int, block: int) -> int:
     z = (seed + (block + 1) * 0x9E3779B97F4A7C15) & M
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M
     return z ^ (z >> 31)
 
 
-def green(seed, token, gamma_bits):
+def green(seed: int, token: int, gamma_bits: int) -> bool:
     if gamma_bits == 1:
         return bool(word(seed, token // 64) >> token % 64 & 1)
     pair = word(seed, token // 32) >> token % 32
     return bool(pair & 1 and pair >> 32 & 1)
 
 
-def number_key(root, number):
+def number_key(root: bytes, number: int) -> int:
     return siphash(root, number.to_bytes(8, "little"))
 
 
-def context_hash(key, context):
+def context_hash(key: bytes, context: Sequence[int]) -> int:
     message = b"".join(token.to_bytes(4, "little") for token in context)
     return siphash(key, message.rjust(16, b"\xff"))
 
 
-def channel_at(keys, parameters, before):
+def channel_at(keys: Keys, parameters: Parameters, before: Sequence[int]) -> str | None:
     """Channel of the position after the tokens `before`, or None."""
     width = parameters["selector_width"]
     if len(before) < width:
@@ -101,7 +105,9 @@ def channel_at(keys, parameters, before):
     return None
 
 
-def places(keys, parameters, tokens, account, call):
+def places(
+    keys: Keys, parameters: Parameters, tokens: Sequence[int], account: Number, call: Number
+) -> Iterator[tuple[int, str, tuple[int, ...], int]]:
     """Yield position, channel, context and seed of each position whose number is known."""
     extra = {"site": 0}
     if account is not None:
@@ -110,21 +116,33 @@ def places(keys, parameters, tokens, account, call):
         extra["call"] = number_key(keys["call_root"], call)
     for i in range(len(tokens)):
         channel = channel_at(keys, parameters, tokens[:i])
-        if channel in extra:
+        if channel is not None and channel in extra:
             context = tuple(tokens[i - parameters[channel + "_width"] : i])
             yield i, channel, context, context_hash(keys[channel], context) ^ extra[channel]
 
 
-def score(keys, parameters, tokens, account=None, call=None):
+def score(
+    keys: Keys,
+    parameters: Parameters,
+    tokens: Sequence[int],
+    account: Number = None,
+    call: Number = None,
+) -> dict[str, tuple[int, int]]:
     """Distinct windows and hits by channel."""
-    coins = {}
+    coins: dict[str, dict[tuple[tuple[int, ...], int], bool]] = {}
     for i, channel, context, seed in places(keys, parameters, tokens, account, call):
         coin = green(seed, tokens[i], parameters["gamma_bits"])
         coins.setdefault(channel, {})[context, tokens[i]] = coin
     return {channel: (len(seen), sum(seen.values())) for channel, seen in coins.items()}
 
 
-def embedding(keys, parameters, tokens, account=None, call=None):
+def embedding(
+    keys: Keys,
+    parameters: Parameters,
+    tokens: Sequence[int],
+    account: Number = None,
+    call: Number = None,
+) -> list[tuple[str, int] | None]:
     """Channel and seed of the bias before each token; None for none."""
     width, cap = parameters["selector_width"], parameters["repeat_cap"]
     found = {i: (c, s) for i, c, _, s in places(keys, parameters, tokens, account, call)}
@@ -135,14 +153,16 @@ def embedding(keys, parameters, tokens, account=None, call=None):
     ]
 
 
-def log10_tail(hits, windows, gamma_bits):
+def log10_tail(hits: int, windows: int, gamma_bits: int) -> float:
     gamma = Fraction(1, 2**gamma_bits)
     terms = range(hits, windows + 1)
-    p = sum(math.comb(windows, j) * gamma**j * (1 - gamma) ** (windows - j) for j in terms)
+    p = Fraction(
+        sum(math.comb(windows, j) * gamma**j * (1 - gamma) ** (windows - j) for j in terms)
+    )
     return math.log10(p.numerator) - math.log10(p.denominator)
 
 
-def read_ticket(text, ticket_keys, now):
+def read_ticket(text: str, ticket_keys: dict[int, bytes], now: float) -> dict[str, int] | str:
     """The fields of a ticket, or the reason why it is refused."""
     if len(text) != 86 or not all(c.isascii() and (c.isalnum() or c in "-_") for c in text):
         return "malformed"
@@ -150,7 +170,8 @@ def read_ticket(text, ticket_keys, now):
     if base64.urlsafe_b64encode(raw).decode() != text + "==" or raw[0] != 1:
         return "malformed"
     sizes = {"epoch": 4, "account": 8, "call": 8, "delta_millinats": 2, "level": 1, "expires": 8}
-    fields, at = {}, 1
+    fields: dict[str, int] = {}
+    at = 1
     for name, size in sizes.items():
         fields[name] = int.from_bytes(raw[at : at + size], "little")
         at += size
@@ -162,6 +183,6 @@ def read_ticket(text, ticket_keys, now):
     return "expired" if fields["expires"] < now else fields
 
 
-def canonical_manifest(file):
+def canonical_manifest(file: str) -> bytes:
     """The bytes that a manifest file's signature is over."""
     return json.dumps(json.loads(file)["manifest"], sort_keys=True, separators=(",", ":")).encode()

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import string
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,7 +15,11 @@ import hypothesis
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from detect_texts import PLAIN, Texts
+from expected_bias import signer
 
+from watermark.detect.tokenizer import TextTokenizer
+from watermark.embed.marker import Marker
 from watermark.keys import EpochKeys, Keyring, write_manifest
 from watermark.manifest import Manifest, ManifestEpoch, Parameters, TokenizerPin
 from watermark.reference import channel_of, context_hash, is_green
@@ -173,3 +178,29 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     tokenizer.save(str(path))
     return path
+
+
+@pytest.fixture
+def ticket_for(home: Any) -> Callable[..., str]:
+    """Sign a ticket: ticket_for(account, **other fields)."""
+    return signer(home.keyring.epochs)
+
+
+@pytest.fixture
+def marker(home: Any) -> Marker:
+    """The embedder of `home`."""
+    return Marker.load(home.keys_path, home.manifest_path)
+
+
+@pytest.fixture
+def letters(byte_tokenizer: Path) -> list[int]:
+    """The ids of the letters: texts of them come back from the tokenizer as they were."""
+    return TextTokenizer(byte_tokenizer).encode(string.ascii_letters).ids
+
+
+@pytest.fixture
+def texts(
+    make_home: Callable[..., Any], byte_tokenizer: Path, plant: Plant, letters: list[int]
+) -> Texts:
+    """Texts that are quick to judge, and runs of the command over them."""
+    return Texts(make_home(parameters=PLAIN), byte_tokenizer, plant, letters)

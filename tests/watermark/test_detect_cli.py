@@ -1,96 +1,16 @@
 """The command `azeotrope detect`: what goes in, what comes out, and with which status."""
 
 import json
-import random
 import re
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from detect_texts import ACCOUNT, CALL, Plant, Texts, invoke, records, refused
 
-from watermark.detect.cli import detect
 from watermark.detect.tokenizer import TextTokenizer
-from watermark.errors import AzeotropeError, InputError, KeyringError, ManifestError
-from watermark.manifest import Parameters
-
-ACCOUNT, CALL = 7, 7 << 40 | 99
-PLAIN = Parameters(site_share=30_000, account_share=25_000, call_share=10_536)
-Plant = Callable[..., list[int]]
-
-
-def invoke(*arguments: object, stdin: bytes | None = None, **options: Any) -> Result:
-    return CliRunner().invoke(detect, list(map(str, arguments)), input=stdin, **options)
-
-
-def records(result: Result) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def refused(kind: type[AzeotropeError], *arguments: object) -> str:
-    """The message of the error that ends a run."""
-    result = invoke(*arguments)
-    assert isinstance(result.exception, kind), result.output
-    assert result.stdout == ""
-    return str(result.exception)
-
-
-@pytest.fixture
-def letters(byte_tokenizer: Path) -> list[int]:
-    return TextTokenizer(byte_tokenizer).encode(string.ascii_letters).ids
-
-
-class Texts:
-    """Texts of one keyring under one tokenizer, and the options to judge them with."""
-
-    def __init__(self, home: Any, tokenizer: Path, plant: Plant, vocabulary: list[int]) -> None:
-        self.folder: Path = home.keys_path.parent
-        self.keys = home.keyring.current
-        self.parameters = home.manifest.current.parameters
-        self.options = ["--keys", home.keys_path, "--manifest", home.manifest_path]
-        self.options += ["--tokenizer", tokenizer]
-        self._tokenizer = TextTokenizer(tokenizer)
-        self._plant = plant
-        self._vocabulary = vocabulary
-
-    def text(self, length: int = 400, share: float = 1.0, seed: int = 1) -> str:
-        ids = self._plant(
-            random.Random(seed),
-            self.keys,
-            self.parameters,
-            self._vocabulary,
-            length,
-            account=ACCOUNT,
-            call=CALL,
-            share=share,
-        )
-        text = str(self._tokenizer._tokenizer.decode(ids))
-        assert self._tokenizer.encode(text).ids == ids
-        return text
-
-    def file(self, name: str, content: str | bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def registry(self, name: str = "ACME", **extra: Any) -> Path:
-        lines = [
-            {"call": n << 40 | m, "account": n, "time": "2026-03-01T10:00:00Z", "model": "m"}
-            for n in (ACCOUNT, 8, 9)
-            for m in (98, 99)
-        ]
-        lines[1] |= {"name": name} | extra
-        return self.file("calls.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-
-
-@pytest.fixture
-def texts(
-    make_home: Callable[..., Any], byte_tokenizer: Path, plant: Plant, letters: list[int]
-) -> Texts:
-    return Texts(make_home(parameters=PLAIN), byte_tokenizer, plant, letters)
-
+from watermark.errors import InputError, KeyringError, ManifestError
 
 # ---- the real tokenizer
 
@@ -262,126 +182,6 @@ def test_the_level_decides(texts: Texts) -> None:
     assert -9 < log10_p < -2
     for level, status in ((10 ** (log10_p + 0.1), 0), (10 ** (log10_p - 0.1), 3)):
         assert invoke(path, *texts.options, "--level", level).exit_code == status
-
-
-# ---- output
-
-
-def test_the_terminal_shows_verdict_channels_writer_and_the_whole_text(texts: Texts) -> None:
-    text = texts.text()
-    path = texts.file("a.txt", text)
-    options = [*texts.options, "--registry", texts.registry()]
-    shown = invoke(path, *options, env={"COLUMNS": "200"}).stdout
-    assert str(path) in shown
-    assert "MARKED   p = " in shown
-    assert "400 tokens, epoch 1" in shown
-    assert "ACME (number 7) of 3; runner-up " in shown
-    assert f"(number {CALL}, 2026-03-01T10:00:00Z, m) of 2; runner-up " in shown
-    rows = [line.split()[1] for line in shown.splitlines()[3:6]]
-    assert rows == ["site", "account", "call"]
-    assert text in re.sub("[│\\s]", "", shown)
-
-
-def test_the_terminal_says_if_nobody_is_named(texts: Texts) -> None:
-    path = texts.file("a.txt", texts.text(share=0.0))
-    options = [*texts.options, "--account-range", "1-50"]
-    assert "nobody of 50 (the best has " in invoke(path, *options, env={"COLUMNS": "200"}).stdout
-
-
-def test_colours_are_used_if_they_are_asked_for(texts: Texts) -> None:
-    path = texts.file("a.txt", texts.text())
-    assert "\x1b[" in invoke(path, *texts.options, "--color").stdout
-    assert "\x1b" not in invoke(path, *texts.options).stdout
-
-
-@pytest.mark.parametrize("colour", ["--color", "--no-color"])
-def test_a_suspect_text_cannot_steer_the_terminal(texts: Texts, colour: str) -> None:
-    hostile = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x08\x08 \r" + texts.text()
-    path = texts.file("a.txt", hostile)
-    shown = invoke(path, *texts.options, colour).stdout
-    assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", shown)
-    assert "\x1b[2J" not in shown
-    assert "\x1b]" not in shown
-    assert "\u241b[2J" in shown.replace("\n", "")
-
-
-def test_names_are_shown_as_they_are_and_not_as_markup(texts: Texts) -> None:
-    path = texts.file("a[bold].txt", texts.text())
-    registry = texts.registry("ACME [prod] [/x]")
-    result = invoke(path, *texts.options, "--registry", registry, env={"COLUMNS": "250"})
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert "a[bold].txt" in result.stdout
-    assert "ACME [prod] [/x]" in result.stdout
-
-
-def test_the_json_form_has_the_documented_fields(texts: Texts) -> None:
-    path = texts.file("a.txt", texts.text())
-    (found,) = records(invoke(path, *texts.options, "--registry", texts.registry(), "--json"))
-    assert set(found) == {
-        "document", "tokens", "verdict", "epoch", "epochs_tested", "site", "log10_p",
-        "account", "call", "coins",
-    }  # fmt: skip
-    assert set(found["site"]) == {"windows", "hits", "gamma", "log10_p"}
-    assert set(found["account"]) == {
-        "number", "name", "test", "candidates", "log10_family_p", "runner_up_hits", "named",
-        "record",
-    }  # fmt: skip
-    channels = (found["site"], found["account"]["test"], found["call"]["test"])
-    assert found["coins"] == sum(channel["windows"] for channel in channels)
-
-
-def test_the_page_stands_alone(texts: Texts) -> None:
-    path, page = texts.file("a.txt", texts.text()), texts.folder / "report.html"
-    result = invoke(path, *texts.options, "--registry", texts.registry(), "--html", page)
-    assert result.exit_code == 0
-    content = page.read_text("utf-8")
-    for foreign in (
-        "http:",
-        "https:",
-        "//",
-        "<script",
-        "src=",
-        "href=",
-        "url(",
-        "@import",
-        "<link",
-    ):
-        assert foreign not in content
-    assert "default-src 'none'" in content
-    assert content.count("<article>") == content.count("</article>") == 1
-    assert "ACME (number 7" in content
-    assert 'class="green"' in content
-
-
-def test_nothing_in_a_text_a_name_or_a_path_becomes_markup(texts: Texts) -> None:
-    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}{% raw %}"
-    path = texts.file("<b onclick=x>.txt", attack + texts.text() + "</p></article>")
-    page, registry = texts.folder / "report.html", texts.registry(attack)
-    assert invoke(path, *texts.options, "--registry", registry, "--html", page).exit_code == 0
-    content = page.read_text("utf-8")
-    allowed = "!doctype|html|head|meta|title|style|body|main|h1|h2|p|i|article|header|span|div"
-    tags = re.findall(r"<\s*/?\s*([^\s>]+)", content)
-    assert set(tags) <= {*allowed.split("|"), "table", "tr", "th", "td"}
-    assert content.count("</article>") == 1
-    assert "{{ 7 * 7 }}" in re.sub("<[^>]*>", "", content)
-    assert "onclick" in content
-    assert "<b onclick" not in content
-
-
-def test_the_page_holds_every_text_that_was_judged(texts: Texts) -> None:
-    paths = [texts.file(f"{n}.txt", texts.text(seed=n)) for n in range(3)]
-    page = texts.folder / "report.html"
-    result = invoke(*paths, texts.folder / "none", *texts.options, "--html", page)
-    assert result.exit_code == 2
-    assert page.read_text("utf-8").count("<article>") == 3
-
-
-def test_a_page_that_cannot_be_written_is_an_error(texts: Texts) -> None:
-    path, page = texts.file("a.txt", texts.text()), texts.folder / "none" / "report.html"
-    result = invoke(path, *texts.options, "--html", page, "--json")
-    assert isinstance(result.exception, InputError)
-    assert "report.html: cannot be written" in str(result.exception)
-    assert len(records(result)) == 1
 
 
 # ---- what is missing or wrong is named

@@ -157,6 +157,18 @@ def test_channels_get_their_shares(keys: EpochKeys) -> None:
         assert abs(number - expected) < 6 * math.sqrt(60_000 * spread * (1 - spread))
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_share_ends_before_its_bound(keys: EpochKeys, kind: str) -> None:
+    row = [3, 1, 4, 1]
+    draw = reference.context_hash(keys.channel, row[-2:]) & 0xFFFF
+    contexts = torch.tensor([row]) if kind == "torch" else np.array([row])
+    for site, account, expected in ((draw, 1, "account"), (draw + 1, 1, "site"), (1, 1, None)):
+        chosen = Parameters(site_share=site, account_share=account, call_share=0)
+        assert reference.channel_of(keys, chosen, row) == expected
+        (index,) = greenlist.channels_of(keys, chosen, contexts).tolist()
+        assert (*CHANNELS, None)[index] == expected
+
+
 # ---- no token, context or key stands for another
 
 

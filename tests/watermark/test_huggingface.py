@@ -86,17 +86,15 @@ def test_the_scores_that_generate_holds_are_not_changed_in_place(home: Any) -> N
 
 def test_the_prompt_plays_no_part(home: Any) -> None:
     marker = Marker.load(home.keys_path, home.manifest_path)
-    answers = torch.randint(0, 500, (30, 6), generator=torch.Generator().manual_seed(2))
-    results = []
-    for prompt_length in (1, 5, 40):
-        prompts = torch.randint(0, 500, (30, prompt_length))
+    generator = torch.Generator().manual_seed(2)
+    for length in (0, 1, 2, 3, 6):
+        answers = torch.randint(0, 500, (30, length), generator=generator)
         marks = [marker.admit(None) for _ in answers]
-        processor = WatermarkLogitsProcessor(marker, marks, prompt_length)
-        results.append(processor(torch.cat([prompts, answers], 1), torch.zeros(30, 500)))
-    assert results[0].any()
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
-    expected = marker.apply(
-        torch.zeros(30, 500), [marker.admit(None) for _ in answers], answers.tolist()
-    )
-    assert torch.equal(results[0], expected)
+        expected = marker.apply(torch.zeros(30, 500), marks, answers.tolist())
+        assert bool(expected.any()) == (length >= 2)
+        for prompt_length in (1, 5, 40):
+            prompts = torch.randint(0, 500, (30, prompt_length), generator=generator)
+            marks = [marker.admit(None) for _ in answers]
+            processor = WatermarkLogitsProcessor(marker, marks, prompt_length)
+            found = processor(torch.cat([prompts, answers], 1), torch.zeros(30, 500))
+            assert torch.equal(found, expected)

@@ -4,8 +4,6 @@ import base64
 import json
 import math
 import os
-import re
-import stat
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,14 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner
+from damaged_json import json_values, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from key_files import mode, rewrite, secrets_of, shows
 
-from watermark.cli import keys as keys_command
 from watermark.errors import KeyringError, ManifestError
 from watermark.keys import (
-    EXPORTED,
     SUBKEYS,
     EpochKeys,
     Keyring,
@@ -29,13 +26,7 @@ from watermark.keys import (
     rotate_keyring,
     write_secret,
 )
-from watermark.manifest import Manifest, Parameters
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=6,
-)
+from watermark.manifest import Manifest
 
 
 class Home(NamedTuple):
@@ -62,45 +53,6 @@ def make_home(tmp_path: Path) -> Callable[..., Home]:
 @pytest.fixture
 def home(make_home: Callable[..., Home]) -> Home:
     return make_home()
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def forms(secret: bytes) -> list[bytes]:
-    """Ways in which a secret might be written down."""
-    plain = base64.b64encode(secret).rstrip(b"=")
-    return [
-        secret,
-        secret.hex().encode(),
-        secret.hex().upper().encode(),
-        plain,
-        base64.urlsafe_b64encode(secret).rstrip(b"="),
-        repr(secret).encode(),
-        str(int.from_bytes(secret, "big")).encode(),
-        str(int.from_bytes(secret, "little")).encode(),
-        ", ".join(map(str, secret)).encode(),
-    ]
-
-
-def shows(content: bytes, secret: bytes) -> bool:
-    return any(form in content for form in forms(secret))
-
-
-def secrets_of(keyring: Keyring) -> dict[str, bytes]:
-    """Every secret of a keyring by name."""
-    found = {"signing key": keyring.signing_key}
-    for keys, master in zip(keyring.epochs, keyring.masters, strict=True):
-        found[f"{keys.epoch} master"] = master
-        found |= {f"{keys.epoch} {name}": getattr(keys, name) for name in SUBKEYS}
-    return found
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    document = json.loads(path.read_text())
-    change(document)
-    path.write_text(json.dumps(document))
 
 
 # ---- files
@@ -247,17 +199,6 @@ def test_a_truncated_keyring_is_refused_wherever_it_ends(home: Home) -> None:
             KeySet.load(home.keys_path)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths to everything inside a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    found = []
-    for key, inner in items:
-        found.append((*path, key))
-        if isinstance(inner, dict | list):
-            found += places(inner, (*path, key))
-    return found
-
-
 @pytest.mark.parametrize("purpose", ["keyring", "engine"])
 @settings(max_examples=150)
 @given(st.data())
@@ -327,110 +268,6 @@ def test_epochs_out_of_order_or_listed_twice_are_refused(home: Home) -> None:
             KeySet.load(home.keys_path)
 
 
-# ---- exports
-
-
-@pytest.mark.parametrize("purpose", EXPORTED)
-def test_an_export_holds_what_its_purpose_needs_and_nothing_more(home: Home, purpose: Any) -> None:
-    keyring = rotate_keyring(home.keyring, home.manifest_path)
-    path = home.keys_path.with_name("export.json")
-    keyring.export(purpose, path)
-    assert mode(path) == 0o600
-    content = path.read_bytes()
-    allowed = {f"{epoch} {name}" for epoch in (1, 2) for name in EXPORTED[purpose]}
-    assert {name for name, key in secrets_of(keyring).items() if shows(content, key)} == allowed
-
-
-def test_what_each_purpose_may_know() -> None:
-    everyone = {"channel", "site"}
-    tracing = {"account", "account_root", "call", "call_root"}
-    assert {purpose: set(names) for purpose, names in EXPORTED.items()} == {
-        "site-detector": everyone,
-        "detector": everyone | tracing | {"words"},
-        "engine": everyone | tracing | {"ticket"},
-    }
-
-
-@pytest.mark.parametrize("purpose", EXPORTED)
-def test_an_export_loads_with_the_same_keys(home: Home, purpose: Any) -> None:
-    path = home.keys_path.with_name("export.json")
-    home.keyring.export(purpose, path)
-    loaded = KeySet.load(path)
-    for name in SUBKEYS:
-        expected = getattr(home.keyring.current, name) if name in EXPORTED[purpose] else b""
-        assert getattr(loaded.current, name) == expected
-    assert loaded.manifest(home.manifest_path) == home.manifest
-
-
-def test_an_export_is_no_keyring(home: Home) -> None:
-    path = home.keys_path.with_name("export.json")
-    home.keyring.export("engine", path)
-    with pytest.raises(KeyringError, match="not a keyring; the gateway needs the keyring itself"):
-        Keyring.load(path)
-
-
-# ---- rotation
-
-
-def test_rotation_keeps_old_epochs_and_their_parameters(home: Home) -> None:
-    second = rotate_keyring(home.keyring, home.manifest_path, Parameters(gamma_bits=1))
-    third = rotate_keyring(second, home.manifest_path)
-    loaded = Keyring.load(home.keys_path)
-    manifest = loaded.manifest(home.manifest_path)
-    assert loaded == third
-    assert loaded.masters[:1] == home.keyring.masters
-    assert loaded.epochs[:2] == second.epochs
-    assert [entry.epoch for entry in manifest.epochs] == [1, 2, 3]
-    assert [manifest.parameters(epoch).gamma_bits for epoch in (1, 2, 3)] == [2, 1, 1]
-    assert mode(home.keys_path) == 0o600
-
-
-def test_epochs_share_no_key(home: Home) -> None:
-    secrets = secrets_of(rotate_keyring(home.keyring, home.manifest_path))
-    assert len(set(secrets.values())) == len(secrets)
-
-
-def test_keys_older_than_the_manifest_are_to_be_exported_again(home: Home) -> None:
-    path = home.keys_path.with_name("engine.json")
-    home.keyring.export("engine", path)
-    rotate_keyring(home.keyring, home.manifest_path)
-    with pytest.raises(ManifestError, match=r"newest epoch is 2, .* export the keys again"):
-        KeySet.load(path).manifest(home.manifest_path)
-
-
-def test_keys_newer_than_the_manifest_are_refused(home: Home) -> None:
-    old = home.manifest_path.read_bytes()
-    rotated = rotate_keyring(home.keyring, home.manifest_path)
-    home.manifest_path.write_bytes(old)
-    with pytest.raises(ManifestError, match="does not list epoch 2"):
-        rotated.manifest(home.manifest_path)
-
-
-def test_a_rotation_cut_off_between_keyring_and_manifest_says_how_to_finish_it(home: Home) -> None:
-    before = home.manifest_path.read_bytes()
-    rotated = rotate_keyring(home.keyring, home.manifest_path, Parameters(gamma_bits=1))
-    following = home.manifest_path.with_name("manifest.json.next")
-    assert not following.exists()
-    home.manifest_path.rename(following)
-    home.manifest_path.write_bytes(before)
-    with pytest.raises(ManifestError, match=r"cut off: mv \S+\.next \S+manifest\.json"):
-        rotated.manifest(home.manifest_path)
-    following.rename(home.manifest_path)
-    assert rotated.manifest(home.manifest_path).gamma == 0.5
-
-
-def test_a_rotation_cut_off_before_the_keyring_is_as_if_it_had_not_been(home: Home) -> None:
-    home.manifest_path.with_name("manifest.json.next").write_text("half")
-    rotated = rotate_keyring(home.keyring, home.manifest_path)
-    assert rotated.manifest(home.manifest_path).current_epoch == 2
-
-
-def test_the_manifest_of_another_keyring_is_refused(make_home: Callable[..., Home]) -> None:
-    ours, theirs = make_home("ours"), make_home("theirs")
-    with pytest.raises(ManifestError, match="signature is not by this keyring"):
-        ours.keyring.manifest(theirs.manifest_path)
-
-
 # ---- nothing shows a key
 
 
@@ -466,62 +303,3 @@ def test_errors_about_a_damaged_keyring_show_no_key(home: Home, place: str, valu
 def test_the_key_check_reveals_no_subkey(keys: EpochKeys) -> None:
     check = bytes.fromhex(keys.check)
     assert all(check not in getattr(keys, name) for name in SUBKEYS)
-
-
-# ---- the command
-
-
-def run(*arguments: Any) -> str:
-    result = CliRunner().invoke(keys_command, [str(argument) for argument in arguments])
-    if result.exception:
-        raise result.exception
-    return str(result.output)
-
-
-def test_the_command_makes_lists_rotates_and_exports_without_showing_a_key(tmp_path: Path) -> None:
-    paths = ["--keys", tmp_path / "k.json"]
-    both = [*paths, "--manifest", tmp_path / "m.json"]
-    printed = run("new", *both, "--delta", "1.5", "--gamma", "0.5")
-    printed += run("rotate", *both, "--delta", "2.5")
-    printed += (listed := run("list", *both))
-    for name, extra in (("engine", []), ("detector", []), ("site", ["--site-only"])):
-        command = "export-engine" if name == "engine" else "export-detector"
-        printed += run(command, tmp_path / f"{name}.json", *paths, *extra)
-    lines = listed.splitlines()
-    assert [bool(re.search(f"^epoch {n} ", line)) for n, line in enumerate(lines, 1)] == [True] * 2
-    assert ["delta 1.5" in lines[0], "delta 2.5" in lines[1]] == [True, True]
-    assert "gamma 0.5" in lines[0]
-    assert "gamma 0.5" in lines[1]
-    assert "kept for detection" in lines[0]
-    assert "current" in lines[1]
-    keyring = Keyring.load(tmp_path / "k.json")
-    assert not [n for n, key in secrets_of(keyring).items() if shows(printed.encode(), key)]
-    assert "account" not in json.loads((tmp_path / "site.json").read_text())["epochs"][0]["keys"]
-    assert [mode(p) for p in sorted(tmp_path.glob("*.json"))] == [0o600] * 3 + [0o644, 0o600]
-
-
-def test_the_command_refuses_to_replace_a_keyring(tmp_path: Path) -> None:
-    both = ["--keys", tmp_path / "k.json", "--manifest", tmp_path / "m.json"]
-    run("new", *both)
-    with pytest.raises(KeyringError, match="exists already"):
-        run("new", *both)
-
-
-def test_listing_an_export_names_epochs_whose_key_it_lacks(tmp_path: Path) -> None:
-    both = ["--keys", tmp_path / "k.json", "--manifest", tmp_path / "m.json"]
-    run("new", *both)
-    run("rotate", *both)
-    run("export-engine", tmp_path / "e.json", "--keys", tmp_path / "k.json")
-    rewrite(tmp_path / "e.json", lambda document: document["epochs"].pop(0))
-    listed = run("list", "--keys", tmp_path / "e.json", "--manifest", tmp_path / "m.json")
-    assert "key not in this file" in listed.splitlines()[0]
-    assert "current" in listed.splitlines()[1]
-
-
-@pytest.mark.parametrize("value", ["-1", "66", "nan", "inf", "much"])
-def test_the_command_refuses_a_delta_that_is_no_strength(tmp_path: Path, value: str) -> None:
-    both = ["--keys", str(tmp_path / "k.json"), "--manifest", str(tmp_path / "m.json")]
-    result = CliRunner().invoke(keys_command, ["new", *both, "--delta", value])
-    assert result.exit_code == 2
-    assert "--delta" in result.output
-    assert not (tmp_path / "k.json").exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from damaged_json import json_values, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,11 +28,6 @@ MANIFEST = Manifest(
     TokenizerPin(49_152, "ab" * 32),
 )
 DOCUMENT: dict[str, Any] = json.loads(MANIFEST.signed(PRIVATE_KEY.sign))
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=6,
-)
 
 
 def load(folder: Path, document: Any, public_key: bytes = PUBLIC_KEY) -> Manifest:
@@ -47,17 +43,6 @@ def signed(payload: dict[str, Any]) -> dict[str, Any]:
     """A manifest file with any content, rightly signed."""
     canonical = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
     return {"manifest": payload, "signature": PRIVATE_KEY.sign(canonical).hex()}
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths to everything inside a JSON value."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    found = []
-    for key, inner in items:
-        found.append((*path, key))
-        if isinstance(inner, dict | list):
-            found += places(inner, (*path, key))
-    return found
 
 
 def holder_of(document: Any, path: tuple[Any, ...]) -> Any:

@@ -45,7 +45,7 @@ def counts(
     }
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(texts, parameters, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_windows_and_hits_equal_the_reference(
     keys: EpochKeys, tokens: list[int], chosen: Parameters, account: int, call: int

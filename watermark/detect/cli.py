@@ -164,7 +164,7 @@ def exit_status(judged: list[Judged]) -> int:
 
 
 def record(item: Judged) -> dict[str, Any]:
-    """Return the JSON form of a verdict (docs/reference.md, "azeotrope detect --json")."""
+    """Return the JSON form of a verdict (docs/how-to-detect.md, "The JSON form")."""
     detection = asdict(item.detection)
     detection["coins"] = len(item.detection.coins)
     return {"document": item.name, **detection}

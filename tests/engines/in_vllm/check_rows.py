@@ -9,7 +9,7 @@ import torch
 from conftest import NewProcessor
 from marks import Keys
 from vllm import SamplingParams
-from vllm.v1.sample.logits_processor import LogitsProcessors
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessors, MoveDirectionality
 from vllm.v1.worker.gpu_input_batch import CachedRequestState, InputBatch
 
 from watermark.embed.vllm import AzeotropeLogitsProcessor
@@ -143,6 +143,45 @@ def check_rows_follow_any_sequence_of_batch_updates(
     assert marked > 200
     counted = {state: n for state, n in processor.marker.ticket_states.items() if n}
     assert counted == Counter(request.state for request in seen)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def check_rows_follow_updates_that_overwrite_as_the_interface_allows(
+    new_processor: NewProcessor, seed: int
+) -> None:
+    """Stranger updates than vLLM's batch makes, against the interface's words as a dictionary."""
+    rng, processor = random.Random(seed), new_processor()
+    oracle: dict[int, list[int]] = {}
+    for _ in range(60):
+        removed = rng.sample(sorted(oracle), rng.randint(0, len(oracle) // 2))
+        for index in removed:
+            del oracle[index]
+        added = []
+        for index in rng.sample(range(ROWS), rng.randint(1, 4)):
+            oracle[index] = []
+            added.append((index, SamplingParams(), None, oracle[index]))
+        moved = []
+        for _ in range(rng.randint(0, 4)):
+            if len(oracle) > 1:
+                source, target = rng.sample(sorted(oracle), 2)
+                moved.append((source, target, rng.choice(list(MoveDirectionality))))
+                move(oracle, *moved[-1])
+        while sorted(oracle) != list(range(len(oracle))):
+            hole = next(index for index in range(ROWS) if index not in oracle)
+            moved.append((max(oracle), hole, MoveDirectionality.UNIDIRECTIONAL))
+            move(oracle, *moved[-1])
+        processor.update_state(BatchUpdate(len(oracle), removed, added, moved))
+        assert len(processor._outputs) == len(oracle)
+        assert all(processor._outputs[index] is outputs for index, outputs in oracle.items())
+
+
+def move(
+    oracle: dict[int, list[int]], source: int, target: int, direction: MoveDirectionality
+) -> None:
+    there = oracle.pop(target, None)
+    oracle[target] = oracle.pop(source)
+    if direction == MoveDirectionality.SWAP and there is not None:
+        oracle[source] = there
 
 
 def check_a_resumed_request_keeps_its_mark_though_its_ticket_has_expired(

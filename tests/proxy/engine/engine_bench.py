@@ -11,7 +11,7 @@ from pathlib import Path
 from proxy.engine.batching import Batcher, Delta, Failure, GenerationTask
 from proxy.engine.listen import bind, running
 from proxy.engine.metrics import EngineMetrics
-from proxy.engine.sampling import Sampling
+from proxy.engine.sampling import Sampling, TokenLogprob
 from proxy.engine.server import EngineServer
 from watermark.embed.marker import Marker
 from watermark.keys import Keyring, create_keyring
@@ -45,6 +45,12 @@ class Run:
     @property
     def text(self) -> str:
         return "".join(event.text for event in self.events if isinstance(event, Delta))
+
+    @property
+    def logprobs(self) -> list[TokenLogprob]:
+        return [
+            entry for event in self.events if isinstance(event, Delta) for entry in event.logprobs
+        ]
 
     @property
     def finish(self) -> str | None:

@@ -31,10 +31,10 @@ def test_greedy_equals_transformers_generate(bench: MakeBench, model: LanguageMo
         assert run.text == model.decode(made[0, ids.shape[1] :].tolist())
 
 
-def test_a_seeded_answer_is_the_same_alone_and_in_a_changing_batch(
+def test_a_seeded_answer_is_bit_for_bit_the_same_alone_and_in_a_changing_batch(
     bench: MakeBench, model: LanguageModel
 ) -> None:
-    sampling = Sampling(max_tokens=16, seed=7, top_p=0.95)
+    sampling = Sampling(max_tokens=16, seed=7, top_p=0.95, logprobs=1)
     prompt = model.encode("The history of the lighthouse begins")
     crowd = bench(max_batch=3)
     before = [crowd.submit(model.encode(text), _greedy(4 + i)) for i, text in enumerate(PROMPTS)]
@@ -45,6 +45,7 @@ def test_a_seeded_answer_is_the_same_alone_and_in_a_changing_batch(
     alone = quiet.submit(prompt, sampling)
     quiet.run(alone)
     assert crowded.text == alone.text
+    assert crowded.logprobs == alone.logprobs
 
 
 def test_choices_of_a_seed_differ_and_the_prompt_is_read_once(
@@ -52,7 +53,7 @@ def test_choices_of_a_seed_differ_and_the_prompt_is_read_once(
 ) -> None:
     loop = bench()
     prompt = model.encode("A list of colours that I like very much: ")
-    sampling = Sampling(max_tokens=8, seed=3)
+    sampling = Sampling(max_tokens=8, seed=3, logprobs=1)
     runs = [loop.submit(prompt, sampling, choice=choice) for choice in range(3)]
     loop.run(*runs)
     assert len({run.text for run in runs}) == 3
@@ -61,6 +62,7 @@ def test_choices_of_a_seed_differ_and_the_prompt_is_read_once(
     again = other.submit(list(prompt), sampling, choice=2)
     other.run(again)
     assert again.text == runs[2].text
+    assert again.logprobs == runs[2].logprobs
 
 
 def test_a_prompt_longer_than_one_piece_is_read_in_pieces_and_gives_the_same_answer(

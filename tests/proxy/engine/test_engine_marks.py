@@ -115,13 +115,12 @@ def test_logprobs_are_those_before_the_mark(
     quiet = marked_loop.submit(prompt, replace(sampling, logprobs=None), ticket=keys.ticket(101, 1))
     marked_loop.run(shown, quiet)
     assert shown.text == quiet.text  # asking for log-probabilities changes nothing
-    entries = [entry for event in shown.events for entry in event.logprobs]  # type: ignore[union-attr]
-    tokens = [entry.token for entry in entries]
+    tokens = [entry.token for entry in shown.logprobs]
     plain: Bench = bench()
-    for place, entry in enumerate(entries):
+    for place, entry in enumerate(shown.logprobs):
         one = plain.submit(prompt + tokens[:place], replace(sampling, max_tokens=1))
         plain.run(one)
-        raw = one.events[0].logprobs[0].top[0]  # type: ignore[union-attr]
+        raw = one.logprobs[0].top[0]
         assert entry.top[0][0] == raw[0]
         assert entry.top[0][1] == pytest.approx(raw[1], abs=1e-3)
 

@@ -279,6 +279,7 @@ def test_more_choices_than_the_queue_holds_are_a_503(client: openai.OpenAI) -> N
     with pytest.raises(openai.InternalServerError) as error:
         client.completions.create(model=NAME, prompt="a", n=17, max_tokens=1)
     assert (error.value.status_code, error.value.code) == (503, "engine_overloaded")
+    assert error.value.response.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize("stream", [True, False])
