@@ -8,6 +8,7 @@ All are JSON files of mode 0600. Nothing here prints or logs a key.
 """
 
 import base64
+import hashlib
 import json
 import os
 import secrets
@@ -190,10 +191,14 @@ class Keyring(KeySet):
             }
             for keys in self.epochs
         ]
-        document = {"format": EXPORT_FORMAT, "version": VERSION, "purpose": purpose}
-        write_secret(
-            path, document | {"public_key": self.public_key.hex(), "epochs": epochs}, new=True
-        )
+        document = {
+            "format": EXPORT_FORMAT,
+            "version": VERSION,
+            "purpose": purpose,
+            "public_key": self.public_key.hex(),
+            "epochs": epochs,
+        }
+        write_secret(path, document | {"digest": _digest(document)}, new=True)
 
     def sign(self, message: bytes) -> bytes:
         """Ed25519 signature of `message` (64 bytes)."""
@@ -254,33 +259,38 @@ def _following(manifest_path: Path) -> Path:
 
 def write_manifest(path: Path, manifest: Manifest, keyring: Keyring) -> None:
     """Sign and write a manifest file (mode 0644), atomically."""
-    _write(path, manifest.signed(keyring.sign), 0o644)
+    text = manifest.signed(keyring.sign)
+    _write(path, text, 0o644, lambda temporary: temporary.replace(path))
 
 
 def write_secret(path: Path, document: dict[str, Any], *, new: bool) -> None:
     """Write JSON with mode 0600, atomically; `new` raises KeyringError if `path` exists."""
-    if new and path.exists():
-        raise KeyringError(f"{path}: exists already and will not be replaced")
-    _write(path, json.dumps(document, indent=2) + "\n", 0o600)
+    # Path.hardlink_to fails where a file is, so that of two writers at once one loses.
+    move = path.hardlink_to if new else lambda temporary: temporary.replace(path)
+    _write(path, json.dumps(document, indent=2) + "\n", 0o600, move)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _write(path: Path, text: str, mode: int, move: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        _fill_and_move(descriptor, Path(name), path, text, mode)
+        _fill_and_move(descriptor, Path(name), text, mode, move)
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            raise KeyringError(f"{path}: exists already and will not be replaced") from error
         raise KeyringError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _fill_and_move(descriptor: int, temporary: Path, path: Path, text: str, mode: int) -> None:
+def _fill_and_move(
+    descriptor: int, temporary: Path, text: str, mode: int, move: Callable[[Path], object]
+) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, mode)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        temporary.replace(path)
+        move(temporary)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -307,9 +317,10 @@ def _read(path: Path) -> dict[str, Any]:
         EXPORT_FORMAT,
     ):
         raise KeyringError(f"{path}: neither a keyring nor a key export of Azeotrope")
-    if document.get("version") != VERSION:
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
         raise KeyringError(
-            f"{path}: format version {document.get('version')!r}; this release reads version "
+            f"{path}: format version {version!r}; this release reads version "
             f"{VERSION}: use the release that wrote it"
         )
     return document
@@ -337,8 +348,16 @@ def _keyring(path: Path, document: dict[str, Any]) -> Keyring:
     return _parsed(path, build)  # type: ignore[no-any-return]
 
 
+def _digest(document: dict[str, Any]) -> str:
+    """SHA-256 of an export: a damaged key would mark texts that nobody can detect."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _export(path: Path, document: dict[str, Any]) -> KeySet:
     def build() -> KeySet:
+        if document.pop("digest") != _digest(document):
+            raise ValueError("not as it was written")
         epochs = tuple(
             EpochKeys(
                 epoch=_epoch(entry["epoch"]),

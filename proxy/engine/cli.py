@@ -58,8 +58,7 @@ _MODEL_FILE = click.Path(path_type=Path)
     default="float32",
     show_default=True,
     type=click.Choice(["float32", "bfloat16"]),
-    help="bfloat16 is faster on CPUs with AVX512-BF16 or AMX only, and a seeded answer then varies "
-    "with the batch.",
+    help="bfloat16 pays only on CPUs with AVX512-BF16 or AMX; elsewhere it is emulated, slowly.",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: the cores]"

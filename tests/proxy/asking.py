@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import aiohttp
-from conftest import Running
 from fake_upstream import FakeUpstream
+from running import Running
 
 GOOD = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,9 @@ import aiohttp
 import pytest
 import redis
 import uvloop
-import yaml
 from fake_upstream import FakeUpstream
+from running import Running, Site, Start
 
-from proxy import accounts
 from proxy.config import load
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.server import Gateway
@@ -57,36 +54,6 @@ def key_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return keyring, manifest
 
 
-@dataclass
-class Site:
-    """A directory with everything that a gateway needs, and one account, alice."""
-
-    directory: Path
-    content: dict[str, Any]
-    key: str
-
-    @property
-    def file(self) -> Path:
-        return self.directory / "azeotrope.yaml"
-
-    @property
-    def registry(self) -> Path:
-        return self.directory / "calls.jsonl"
-
-    def write(self) -> Path:
-        self.file.write_text(yaml.safe_dump(self.content))
-        return self.file
-
-    def add(self, name: str, tier: str = "default", models: list[str] | None = None) -> str:
-        return accounts.add(
-            self.directory / "accounts.json",
-            name,
-            tier=tier,
-            tiers=self.content["tiers"],
-            models=models,
-        )[1]
-
-
 @pytest.fixture
 def site(tmp_path: Path, key_files: tuple[Path, Path], clean_valkey: str) -> Site:
     content = {
@@ -116,66 +83,6 @@ def site(tmp_path: Path, key_files: tuple[Path, Path], clean_valkey: str) -> Sit
 async def upstream() -> AsyncIterator[FakeUpstream]:
     async with FakeUpstream() as server:
         yield server
-
-
-@dataclass
-class Running:
-    """A running gateway and a client of it."""
-
-    gateway: Gateway
-    site: Site
-    http: aiohttp.ClientSession
-    stack: AsyncExitStack
-
-    @property
-    def url(self) -> str:
-        return self.gateway.url
-
-    def headers(self, key: str | None = None) -> dict[str, str]:
-        return {"authorization": f"Bearer {key or self.site.key}"}
-
-    def chat(
-        self, body: dict[str, Any] | bytes | None = None, key: str | None = None, **options: Any
-    ) -> Any:
-        """Begin a chat completion; use as `async with`."""
-        content = body if isinstance(body, bytes) else json.dumps(body or question()).encode()
-        return self.http.post(
-            f"{self.url}/v1/chat/completions",
-            data=content,
-            headers={"content-type": "application/json", **self.headers(key)},
-            **options,
-        )
-
-    async def metrics(self) -> str:
-        async with self.http.get(f"{self.gateway.admin_url}/metrics") as response:
-            return await response.text()
-
-    async def metric(self, line: str) -> float:
-        """Value of one series, 0 if it does not exist yet."""
-        for text in (await self.metrics()).splitlines():
-            if text.rpartition(" ")[0] == line:
-                return float(text.rpartition(" ")[2])
-        return 0.0
-
-    async def ready(self) -> tuple[int, dict[str, Any]]:
-        async with self.http.get(f"{self.gateway.admin_url}/readyz") as response:
-            return response.status, await response.json()
-
-    async def stop(self) -> list[dict[str, Any]]:
-        """Drain and stop the gateway; return the lines of its call registry."""
-        await self.stack.aclose()
-        return self.registry_lines()
-
-    def registry_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.site.registry.read_text().splitlines()]
-
-
-def question(**fields: Any) -> dict[str, Any]:
-    """Return a small chat request."""
-    return {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
-
-
-Start = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from conftest import Site, question
 from fake_upstream import Conversation, FakeUpstream
+from running import Site, question
 
 AZEOTROPE = [str(Path(sys.executable).with_name("azeotrope"))]
 EVENT = b'data: {"choices":[{}]}\n\n'

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
-from conftest import Running, Site, Start
 from fake_upstream import Conversation, FakeUpstream
+from running import Running, Site, Start
 
 T = TypeVar("T")
 MESSAGES: Any = [{"role": "user", "content": "hi"}]

@@ -7,8 +7,8 @@ import json
 
 import aiohttp
 import pytest
-from conftest import Running, Start, question
 from fake_upstream import Conversation, FakeUpstream
+from running import Running, Start, question
 
 EVENT = b'data: {"choices":[{}]}\n\n'
 DONE = b"data: [DONE]\n\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from asking import GOOD, assert_goes_on, chat_error, error_of, raw
-from conftest import Running, Site, Start, question
 from fake_upstream import FakeUpstream
+from running import Running, Site, Start, question
 
 
 async def _send(

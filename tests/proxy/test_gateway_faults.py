@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from asking import GOOD, assert_goes_on, chat_error
-from conftest import Site, Start, question
 from fake_upstream import Conversation, FakeUpstream
+from running import Site, Start, question
 
 
 async def test_an_engine_that_is_down_is_502(start: Start, upstream: FakeUpstream) -> None:

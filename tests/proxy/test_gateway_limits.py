@@ -8,8 +8,8 @@ import re
 import signal
 
 import pytest
-from conftest import Running, Site, Start, question
 from fake_upstream import FakeUpstream
+from running import Running, Site, Start, question
 
 from proxy.guard.embedded import EmbeddedValkey
 

@@ -7,8 +7,8 @@ import logging
 import time
 
 import pytest
-from conftest import Site, Start, question
 from fake_upstream import Conversation, FakeUpstream
+from running import Site, Start, question
 
 from proxy.config import load
 from proxy.errors import ConfigError

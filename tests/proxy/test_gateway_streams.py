@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Running, Site, Start, question
 from fake_upstream import Conversation, FakeUpstream
+from running import Running, Site, Start, question
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":22}}\n\n'
 DONE = b"data: [DONE]\n\n"

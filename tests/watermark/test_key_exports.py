@@ -1,11 +1,13 @@
 """Exports hold what they are for, and a rotation loses nothing."""
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from key_files import mode, secrets_of, shows
+from key_files import mode, rewrite, secrets_of, shows
 
+from watermark.embed.marker import Marker
 from watermark.errors import KeyringError, ManifestError
 from watermark.keys import EXPORTED, SUBKEYS, Keyring, KeySet, rotate_keyring
 from watermark.manifest import Parameters
@@ -112,3 +114,24 @@ def test_the_manifest_of_another_keyring_is_refused(make_home: Callable[..., Any
     ours, theirs = make_home("ours"), make_home("theirs")
     with pytest.raises(ManifestError, match="signature is not by this keyring"):
         ours.keyring.manifest(theirs.manifest_path)
+
+
+def test_an_export_with_a_flipped_bit_in_a_key_is_refused(home: Any) -> None:
+    path = home.keys_path.with_name("export.json")
+    home.keyring.export("engine", path)
+
+    def flip(document: dict[str, Any]) -> None:
+        key = bytearray(base64.b64decode(document["epochs"][0]["keys"]["site"]))
+        key[0] ^= 1
+        document["epochs"][0]["keys"]["site"] = base64.b64encode(key).decode()
+
+    rewrite(path, flip)
+    with pytest.raises(KeyringError, match="damaged"):
+        KeySet.load(path)
+
+
+def test_an_engine_refuses_a_detector_export(home: Any) -> None:
+    path = home.keys_path.with_name("export.json")
+    home.keyring.export("detector", path)
+    with pytest.raises(KeyringError, match="export-engine"):
+        Marker.load(path, home.manifest_path)

@@ -1,6 +1,7 @@
 """The detector: verdict, account and call of one text's tokens. Pure; no files, no printing."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -119,6 +120,7 @@ class Detector:
         self.level = level
         self.family_level = family_level
         self._device = device
+        self._derived: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
         self._epochs = [(entry, manifest.parameters(entry.epoch)) for entry in keys.epochs]
 
     def judge(self, tokens: Sequence[int], candidates: Candidates | None = None) -> Detection:
@@ -161,43 +163,46 @@ class Detector:
     ) -> tuple[Identification | None, Identification | None]:
         if "account" not in windows or not candidates.accounts:
             return None, None
-        account = self._search(
-            windows["account"],
-            {number: keys.account_key(number) for number in candidates.accounts},
-            candidates.accounts,
-        )
+        account = self._search("account", keys, windows, candidates.accounts)
         calls = candidates.calls.get(account.number, {})
         if not account.named or not calls:
             return account, None
-        call = self._search(
-            windows["call"],
-            {number: keys.call_key(number) for number in calls},
-            dict.fromkeys(calls, ""),
-            calls,
-        )
+        call = self._search("call", keys, windows, dict.fromkeys(calls, ""), calls)
         return account, call
 
     def _search(
         self,
-        windows: Windows,
-        keys: dict[int, int],
+        channel: Literal["account", "call"],
+        keys: EpochKeys,
+        windows: dict[Channel, Windows],
         names: dict[int, str],
         records: dict[int, CallRecord] | None = None,
     ) -> Identification:
-        numbers = list(keys)
-        words = torch.tensor([signed64(key) for key in keys.values()], dtype=torch.int64)
-        hits = windows.hits_of(words.to(self._device))
+        numbers = list(names)
+        found = windows[channel]
+        hits = found.hits_of(self._key_words(channel, keys, numbers).to(self._device))
         top = hits.topk(min(2, len(numbers)))
         winner = numbers[int(top.indices[0])]
         runner_up = int(top.values[1]) if len(numbers) > 1 else -1
-        gamma = 2.0**-windows.gamma_bits
-        test = ChannelTest.of(len(windows), int(top.values[0]), gamma)
+        gamma = 2.0**-found.gamma_bits
+        test = ChannelTest.of(len(found), int(top.values[0]), gamma)
         family = min(test.log10_p + math.log10(len(numbers)), 0.0)
         named = family <= math.log10(self.family_level) and test.hits > runner_up
         record = records[winner] if records else None
         return Identification(
             winner, names[winner], test, len(numbers), family, runner_up, named, record
         )
+
+    def _key_words(
+        self, channel: Literal["account", "call"], keys: EpochKeys, numbers: list[int]
+    ) -> torch.Tensor:
+        """Signed keys [k] of accounts or calls, each derived once for all texts."""
+        known = self._derived[keys.epoch, channel]
+        derive = keys.account_key if channel == "account" else keys.call_key
+        for number in numbers:
+            if number not in known:
+                known[number] = signed64(derive(number))
+        return torch.tensor([known[number] for number in numbers], dtype=torch.int64)
 
 
 def expected_green_share(parameters: Parameters) -> float:

@@ -92,4 +92,6 @@ def least_hits(windows: int, gamma: float, log10_level: float) -> int | None:
 def power(windows: int, gamma: float, green_share: float, log10_level: float) -> float:
     """Probability that the exact test at that level rejects if `green_share` of windows hit."""
     hits = least_hits(windows, gamma, log10_level)
-    return 0.0 if hits is None else 10 ** log10_tail(hits, windows, green_share)
+    if hits is None:
+        return 0.0
+    return 1.0 if green_share == 1 else float(10 ** log10_tail(hits, windows, green_share))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from watermark.embed.bias import add_green_bias
-from watermark.errors import TicketError
+from watermark.errors import KeyringError, TicketError
 from watermark.greenlist import NO_CHANNEL, UNUSED, context_words, key_words, signed64, siphash24
 from watermark.keys import EpochKeys, KeySet
 from watermark.manifest import CHANNELS, MAX_WIDTH, Manifest, Parameters
@@ -88,6 +88,11 @@ class Marker:
         Raises KeyringError or ManifestError; an engine must not start unmarked instead.
         """
         keys = KeySet.load(keys_path)
+        if not keys.current.ticket:
+            raise KeyringError(
+                f"{keys_path}: holds no ticket keys, so no account could be marked: use what "
+                "azeotrope keys export-engine writes"
+            )
         return cls(keys, keys.manifest(manifest_path))
 
     def admit(self, ticket: str | None, *, now: float | None = None) -> RowMark:

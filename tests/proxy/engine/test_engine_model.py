@@ -4,10 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from engine_bench import Bench
 from safetensors.numpy import load_file, save_file
 from tiny_model import write_tiny
+from transformers import AutoModelForCausalLM
 
+from proxy.engine.batching import Batcher
+from proxy.engine.metrics import EngineMetrics
 from proxy.engine.model import LanguageModel
+from proxy.engine.sampling import Sampling
 from proxy.engine.weights import ModelError, prepare
 
 
@@ -48,6 +54,30 @@ def test_an_incomplete_directory_is_told(tiny: Path, missing: str) -> None:
     (tiny / missing).unlink()
     with pytest.raises(ModelError, match=str(tiny)):
         _load(tiny)
+
+
+def test_the_packed_network_computes_what_transformers_does(tiny: Path) -> None:
+    tokens = torch.arange(40)[None]
+    with torch.inference_mode():
+        packed = _load(tiny).network(tokens).logits
+        plain = AutoModelForCausalLM.from_pretrained(tiny)(tokens).logits
+    torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bfloat16_too_an_answer_is_the_same_in_any_batch(tiny: Path) -> None:
+    model = LanguageModel.load(tiny, "bfloat16", 64)
+    sampling = Sampling(max_tokens=20, seed=1, logprobs=2, ignore_end=True)
+    crowd, quiet = (
+        Bench(Batcher(model, None, metrics, 4), metrics)
+        for metrics in (EngineMetrics(), EngineMetrics())
+    )
+    others = [crowd.submit(list(range(n)), Sampling(max_tokens=9)) for n in (3, 20, 40)]
+    crowded = crowd.submit(list(range(30, 42)), sampling)
+    crowd.run(crowded, *others)
+    alone = quiet.submit(list(range(30, 42)), sampling)
+    quiet.run(alone)
+    assert len(alone.logprobs) == 20
+    assert crowded.logprobs == alone.logprobs
 
 
 def test_token_bytes_are_the_bytes_of_the_text(model: LanguageModel) -> None:
