@@ -114,16 +114,14 @@ def _pin(tokenizer: Path | None) -> TokenizerPin | None:
 @_manifest_option
 def list_(keys_path: Path, manifest_path: Path) -> None:
     """Show the epochs and their parameters; never a key."""
-    loaded = KeySet.load(keys_path)
-    manifest = loaded.manifest(manifest_path)
+    manifest = KeySet.load(keys_path).manifest(manifest_path)
     for entry in manifest.epochs:
-        here = any(epoch.epoch == entry.epoch for epoch in loaded.epochs)
         state = "current" if entry is manifest.current else "kept for detection"
         parameters = entry.parameters
         click.echo(
             f"epoch {entry.epoch}  {entry.created}  check {entry.check}  "
             f"delta {parameters.delta_millinats / 1000:g}  gamma {parameters.gamma:g}  "
-            f"{state if here else 'key not in this file'}"
+            f"{state}"
         )
 
 

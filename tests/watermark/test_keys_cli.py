@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from key_files import mode, rewrite, secrets_of, shows
+from key_files import mode, secrets_of, shows
 
 from watermark.cli import keys as keys_command
 from watermark.errors import KeyringError
@@ -48,17 +48,6 @@ def test_the_command_refuses_to_replace_a_keyring(tmp_path: Path) -> None:
     run("new", *both)
     with pytest.raises(KeyringError, match="exists already"):
         run("new", *both)
-
-
-def test_listing_an_export_names_epochs_whose_key_it_lacks(tmp_path: Path) -> None:
-    both = ["--keys", tmp_path / "k.json", "--manifest", tmp_path / "m.json"]
-    run("new", *both)
-    run("rotate", *both)
-    run("export-engine", tmp_path / "e.json", "--keys", tmp_path / "k.json")
-    rewrite(tmp_path / "e.json", lambda document: document["epochs"].pop(0))
-    listed = run("list", "--keys", tmp_path / "e.json", "--manifest", tmp_path / "m.json")
-    assert "key not in this file" in listed.splitlines()[0]
-    assert "current" in listed.splitlines()[1]
 
 
 @pytest.mark.parametrize("value", ["-1", "66", "nan", "inf", "much"])
