@@ -29,7 +29,7 @@ from watermark.errors import AzeotropeError, InputError
 from watermark.keys import KeySet
 
 # Accounts that the detector searches, besides the three that exist.
-_OTHER_ACCOUNTS = "1-1000"
+_OTHER_ACCOUNTS = "1-100"
 _REGISTRY_SECONDS = 10
 
 

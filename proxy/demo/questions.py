@@ -40,7 +40,8 @@ class Answer:
             model=MODEL,
             messages=[{"role": "user", "content": QUESTION}],
             max_tokens=_MAX_TOKENS,
-            temperature=0.7,
+            temperature=1.0,
+            top_p=0.95,
             stream=True,
         )
         async for chunk in stream:
