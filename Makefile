@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export AZEOTROPE_CACHE ?= $(CURDIR)/.cache
+# Spinning threads of torch cost a time slice each time another process has the core.
+export OMP_WAIT_POLICY ?= passive
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-MODEL := $(AZEOTROPE_CACHE)/SmolLM2-135M-Instruct
 
 .PHONY: demo test test-engines bench lint format help clean
 

@@ -83,7 +83,7 @@ def engine(
     if (keys is None) != (manifest is None):
         raise AzeotropeError("--keys and --manifest go together; give both or neither")
     # torch's threads wait for each other many times a step. Spinning, as they do by default, costs
-    # a time slice each time another process has the core: 10 times slower (docs/how-to-engine.md).
+    # a time slice each time another process has the core.
     # Read when torch is first loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sock = _bind(host, port)

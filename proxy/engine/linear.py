@@ -1,7 +1,6 @@
 """Linear layers with oneDNN's packed weights: faster than MKL's, and the same for any batch.
 
-Measured on two AVX-512 cores, all linear layers of SmolLM2-135M in float32, 1 / 8 / 32 rows:
-MKL 33 / 91 / 165 ms, packed oneDNN 21 / 27 / 53 ms. A row's result is bit for bit the same with
+`python -m benchmarks.engine.run` times both. A row's result is bit for bit the same with
 any number of other rows from 1 up (MKL's is not), which is why one row is run as two: with
 `attention.py`, a seeded answer does not depend on what else is in the batch.
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-_ROWS = 8  # rows that oneDNN lays the weights out for; 1 and 32 measured no better
+_ROWS = 8  # rows that oneDNN lays the weights out for
 
 
 class PackedLinear(nn.Module):

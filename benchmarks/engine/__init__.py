@@ -1,0 +1,1 @@
+"""How fast is the built-in engine?"""
