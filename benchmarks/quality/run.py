@@ -5,6 +5,7 @@ generated once and cached; detection and perplexity are computed from them anew.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import click
 import numpy as np
@@ -65,6 +66,12 @@ def log10_ps(condition: Condition, made: Answers, length: int) -> np.ndarray:
     return np.array([detector.judge(tokens[:length]).log10_p for tokens in made.tokens])
 
 
+def distinct_pairs(made: Answers) -> float:
+    """Mean share of an answer's adjacent token pairs that occur for the first time in it."""
+    shares = [len(set(pairwise(tokens))) / (LENGTH - 1) for tokens in made.tokens.tolist()]
+    return float(np.mean(shares))
+
+
 def _cost_row(condition: Condition, made: Answers, base: float) -> str:
     nats = -made.logprobs.mean()
     error = made.logprobs.mean(1).std() / np.sqrt(len(made.tokens))
@@ -77,7 +84,7 @@ def _cost_row(condition: Condition, made: Answers, base: float) -> str:
     median = np.median(made.perplexity())
     return (
         f"| {condition.name} | {np.exp(nats):.1f} | {median:.1f} | {nats - base:+.2f} ± {error:.2f}"
-        " | " + " | ".join(cells) + " |"
+        f" | {distinct_pairs(made):.3f} | " + " | ".join(cells) + " |"
     )
 
 
@@ -89,11 +96,11 @@ def _cost_table(count: int) -> None:
         "de-duplicated test.\n"
     )
     print(
-        "| mark | perplexity | median | nats per token above unmarked (s.e.) | "
+        "| mark | perplexity | median | nats per token above unmarked (s.e.) | distinct pairs | "
         + " | ".join(f"power at {n}" for n in _LENGTHS)
         + " |"
     )
-    print("|---|---|---|---|" + "---|" * len(_LENGTHS))
+    print("|---|---|---|---|---|" + "---|" * len(_LENGTHS))
     base = -answers(_CONDITIONS[0], count, generator).logprobs.mean()
     for condition in _CONDITIONS:
         made = answers(condition, count, generator)

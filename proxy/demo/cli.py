@@ -102,7 +102,8 @@ def _judge(console: Console, stage: Stage, answers: list[questions.Answer]) -> N
     keys = KeySet.load(stage.directory / "keyring.json")
     manifest = keys.manifest(stage.directory / "manifest.json")
     encoder = TextTokenizer(stage.model)
-    candidates = _candidates(stage, 2 * (1 + questions.EARLIER_CALLS))
+    calls = sum(answer.calls + questions.EARLIER_CALLS for answer in answers[:-1])
+    candidates = _candidates(stage, calls)
     detector = Detector(keys, manifest)
     judged = []
     for name, text in texts.items():

@@ -19,23 +19,33 @@ _MAX_TOKENS = 400
 _BURST = 8
 # Short calls of each account before, so that the detector has calls to choose from.
 EARLIER_CALLS = 4
+# A small model sometimes ends after a few words, too few to tell anything from; then ask again.
+_LEAST_WORDS = 150
+_TRIES = 4
 
 
 @dataclass(slots=True)
 class Answer:
-    """An answer on its way: who asked, and the text so far."""
+    """An answer on its way: who asked, the text so far, and how many calls it took."""
 
     title: str
     client: openai.AsyncOpenAI
     pieces: list[str] = field(default_factory=list)
+    calls: int = 0
 
     @property
     def text(self) -> str:
         """Everything that has come."""
         return "".join(self.pieces)
 
-    async def stream(self) -> None:
-        """Ask and collect the answer as it comes."""
+    async def ask(self) -> None:
+        """Ask until the answer is long enough to be judged."""
+        while self.calls < _TRIES and len(self.text.split()) < _LEAST_WORDS:
+            self.pieces.clear()
+            self.calls += 1
+            await self._stream()
+
+    async def _stream(self) -> None:
         stream = await self.client.chat.completions.create(
             model=MODEL,
             messages=[{"role": "user", "content": QUESTION}],
@@ -71,7 +81,7 @@ async def ask(stage: Stage, console: Console) -> list[Answer]:
     await asyncio.gather(
         *(short(answer.client) for answer in answers[:-1] for _ in range(EARLIER_CALLS))
     )
-    tasks = [asyncio.create_task(answer.stream()) for answer in answers]
+    tasks = [asyncio.create_task(answer.ask()) for answer in answers]
     try:
         with Live(console=console, refresh_per_second=8, transient=True) as live:
             while not all(task.done() for task in tasks):

@@ -87,7 +87,7 @@ def test_an_answer_without_a_good_ticket_still_carries_the_site_mark(
         "forged": good[:-8] + ("AAAAAAAA" if not good.endswith("AAAAAAAA") else "BBBBBBBB"),
     }[ticket]
     before = marker.ticket_states[ticket]
-    tokens = model.encode(_ask(marked, sent, seed=9, tokens=60))
+    tokens = model.encode(_ask(marked, sent, seed=9, tokens=120))
     assert marker.ticket_states[ticket] == before + 1
     assert _log10_p(keys, tokens, "site", 101, 1) < -5
     assert _log10_p(keys, tokens, "account", 101, 1) > -3
@@ -99,7 +99,7 @@ def test_greedy_answers_are_marked_too(
     bench: Any, keys: Keys, model: LanguageModel, marker: Marker
 ) -> None:
     loop: Bench = bench(marker=marker)
-    sampling = Sampling(max_tokens=60, temperature=0, ignore_end=True)
+    sampling = Sampling(max_tokens=120, temperature=0, ignore_end=True)
     run = loop.submit(model.encode(PROMPT), sampling, ticket=keys.ticket(101, 1))
     loop.run(run)
     assert _log10_p(keys, model.encode(run.text), "site", 101, 1) < -5
