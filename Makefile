@@ -17,7 +17,7 @@ help: ## Show this list
 demo: $(VENV)/demo.stamp ## Show the main job on a real model (KEEP=1 leaves it running)
 	@$(BIN)/azeotrope demo $(if $(KEEP),--keep)
 
-test: $(VENV)/dev.stamp ## Lint, and every test that needs no GPU and no big engine
+test: $(VENV)/dev.stamp ## Every test that needs no GPU and no big engine
 	$(BIN)/python -m proxy.engine.weights
 	$(BIN)/python -m pytest -m "not engines and not gpu"
 
