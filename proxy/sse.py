@@ -152,12 +152,9 @@ def _data(event: bytes) -> bytes | None:
     return b"\n".join(lines) if lines else None
 
 
-_decode_answer = msgspec.json.Decoder(_Event).decode
-
-
 def usage_of(answer: bytes) -> Usage | None:
     """Return the usage in an answer that is not streamed; None if it has none."""
     try:
-        return _decode_answer(answer).usage
+        return _decode_event(answer).usage
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # not an answer of this shape: it goes through, uncounted

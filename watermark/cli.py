@@ -120,8 +120,7 @@ def list_(keys_path: Path, manifest_path: Path) -> None:
         parameters = entry.parameters
         click.echo(
             f"epoch {entry.epoch}  {entry.created}  check {entry.check}  "
-            f"delta {parameters.delta_millinats / 1000:g}  gamma {parameters.gamma:g}  "
-            f"{state}"
+            f"delta {parameters.delta_millinats / 1000:g}  gamma {parameters.gamma:g}  {state}"
         )
 
 

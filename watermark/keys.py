@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from watermark.errors import KeyringError, ManifestError
-from watermark.manifest import Manifest, ManifestEpoch, Parameters, TokenizerPin
+from watermark.manifest import (
+    Manifest,
+    ManifestEpoch,
+    Parameters,
+    TokenizerPin,
+    canonical_json,
+)
 from watermark.prf import hkdf_sha256, siphash24
 
 KEYRING_FORMAT = "azeotrope keyring"
@@ -350,8 +356,7 @@ def _keyring(path: Path, document: dict[str, Any]) -> Keyring:
 
 def _digest(document: dict[str, Any]) -> str:
     """SHA-256 of an export: a damaged key would mark texts that nobody can detect."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
 def _export(path: Path, document: dict[str, Any]) -> KeySet:

@@ -156,7 +156,7 @@ class Manifest:
     def canonical(self) -> bytes:
         """Return the bytes that are signed."""
         payload = {"format": FORMAT, "version": VERSION} | asdict(self)
-        return json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
+        return canonical_json(payload)
 
     def signed(self, sign: Callable[[bytes], bytes]) -> str:
         """Return the manifest file's text; `sign` makes an Ed25519 signature of bytes."""
@@ -165,10 +165,15 @@ class Manifest:
         return json.dumps(document, indent=2) + "\n"
 
 
+def canonical_json(document: Any) -> bytes:
+    """Return the one form of a JSON value that is signed or digested (docs/format.md)."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _parse(path: Path, document: Any, public_key: bytes) -> Manifest:
     try:
         payload, signature = dict(document["manifest"]), bytes.fromhex(document["signature"])
-        canonical = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
+        canonical = canonical_json(payload)
     except (KeyError, TypeError, ValueError) as error:
         raise ManifestError(f"{path}: not a manifest of Azeotrope") from error
     if not ed25519.verify(public_key, canonical, signature):

@@ -21,8 +21,8 @@ from proxy.demo.stage import MODEL, Stage, build
 from proxy.engine.weights import cache_root, demo_model
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
-from watermark.detect.page import Judged, render_page
-from watermark.detect.segments import segments
+from watermark.detect.page import render_page
+from watermark.detect.segments import judge
 from watermark.detect.terminal import render
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import AzeotropeError, InputError
@@ -64,7 +64,11 @@ def demo(*, keep: bool) -> None:
         _metrics(console, stage)
         console.print(f"\nAll of it in {time.monotonic() - start:.0f} s.", style="bold")
         if keep:
-            _keep(console, stage)
+            # Around the printing too: Ctrl-C may come while the last lines go out.
+            try:
+                _keep(console, stage)
+            except KeyboardInterrupt:
+                click.echo("\nstopping")
 
 
 def _act(console: Console, title: str) -> None:
@@ -107,10 +111,9 @@ def _judge(console: Console, stage: Stage, answers: list[questions.Answer]) -> N
     detector = Detector(keys, manifest)
     judged = []
     for name, text in texts.items():
-        encoded = encoder.encode(text)
-        detection = detector.judge(encoded.ids, candidates)
-        judged.append(Judged(name, detection, segments(text, encoded, detection)))
-        console.print(render(name, detection, judged[-1].pieces))
+        item = judge(name, text, encoder, detector, candidates)
+        judged.append(item)
+        console.print(render(item.name, item.detection, item.pieces))
     page = stage.directory / "report.html"
     page.write_text(
         render_page(
@@ -176,11 +179,4 @@ def _keep(console: Console, stage: Stage) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
-    _wait_for_interrupt()
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        click.echo("\nstopping")
+    threading.Event().wait()

@@ -9,7 +9,7 @@ from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +17,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from detect_texts import PLAIN, Texts
 from expected_bias import signer
+from key_files import Home
 
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.embed.marker import Marker
@@ -91,18 +92,6 @@ def _plant(
                 token = rng.choice(vocabulary)
         tokens.append(token)
     return tokens
-
-
-class Home(NamedTuple):
-    """A keyring and its manifest on disk."""
-
-    keyring: Keyring
-    keys_path: Path
-    manifest_path: Path
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.keyring.manifest(self.manifest_path)
 
 
 @pytest.fixture

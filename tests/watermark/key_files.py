@@ -5,9 +5,22 @@ import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from watermark.keys import SUBKEYS, Keyring
+from watermark.manifest import Manifest
+
+
+class Home(NamedTuple):
+    """A keyring and its manifest on disk."""
+
+    keyring: Keyring
+    keys_path: Path
+    manifest_path: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.keyring.manifest(self.manifest_path)
 
 
 def mode(path: Path) -> int:

@@ -8,13 +8,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from damaged_json import json_values, places
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from key_files import mode, rewrite, secrets_of, shows
+from key_files import Home, mode, rewrite, secrets_of, shows
 
 from watermark.errors import KeyringError, ManifestError
 from watermark.keys import (
@@ -26,23 +26,12 @@ from watermark.keys import (
     rotate_keyring,
     write_secret,
 )
-from watermark.manifest import Manifest
-
-
-class Home(NamedTuple):
-    """A keyring and its manifest on disk, made as the command makes them."""
-
-    keyring: Keyring
-    keys_path: Path
-    manifest_path: Path
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.keyring.manifest(self.manifest_path)
 
 
 @pytest.fixture
 def make_home(tmp_path: Path) -> Callable[..., Home]:
+    """Make keyrings as the command makes them, with keys of chance."""
+
     def make(name: str = "home") -> Home:
         paths = tmp_path / name / "keyring.json", tmp_path / name / "manifest.json"
         return Home(create_keyring(*paths), *paths)

@@ -12,9 +12,9 @@ import torch
 
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
-from watermark.detect.documents import Document, Form, read_documents
-from watermark.detect.page import Judged, render_page
-from watermark.detect.segments import segments
+from watermark.detect.documents import Form, read_documents
+from watermark.detect.page import render_page
+from watermark.detect.segments import Judged, judge
 from watermark.detect.terminal import console, render
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import AzeotropeError, InputError
@@ -37,12 +37,7 @@ class _Session:
 
     def judge(self, source: str) -> Iterator[Judged]:
         for document in read_documents(source, self.form, self.text_field, _complain):
-            yield self._judge(document)
-
-    def _judge(self, document: Document) -> Judged:
-        encoded = self.encoder.encode(document.text)
-        detection = self.detector.judge(encoded.ids, self.candidates)
-        return Judged(document.name, detection, segments(document.text, encoded, detection))
+            yield judge(document.name, document.text, self.encoder, self.detector, self.candidates)
 
 
 @click.command()
@@ -158,9 +153,9 @@ def _write_page(path: Path, page: str) -> None:
 
 
 def exit_status(judged: list[Judged]) -> int:
-    """Return 0 if a text is marked, else 3 if one is inconclusive, else 1; 2 without a text."""
+    """Return 0 if a text is marked, else 3 if one is inconclusive, else 1."""
     verdicts = {item.detection.verdict for item in judged}
-    return next((status for verdict, status in _STATUS.items() if verdict in verdicts), 2)
+    return next(status for verdict, status in _STATUS.items() if verdict in verdicts)
 
 
 def record(item: Judged) -> dict[str, Any]:

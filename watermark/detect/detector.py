@@ -56,8 +56,8 @@ class ChannelTest:
 class Identification:
     """The best candidate of an exhaustive search, named or not.
 
-    `log10_p` is the winner's own, `log10_family_p` the same times the number of candidates;
-    the winner is `named` if the latter is at most the family-wise level and no other
+    `test` is the winner's own, `log10_family_p` its p times the number of candidates; the
+    winner is `named` if the latter is at most the family-wise level and no other
     candidate has as many hits. `runner_up_hits` is the second best count (-1 if alone).
     """
 

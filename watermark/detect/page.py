@@ -2,23 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 
 from jinja2 import Environment
 
-from watermark.detect.detector import Detection
-from watermark.detect.segments import Segment
+from watermark.detect.segments import Judged
 from watermark.detect.terminal import describe, format_p, format_rate
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A document with its verdict and coloured pieces."""
-
-    name: str
-    detection: Detection
-    pieces: list[Segment]
 
 
 def render_page(judged: Sequence[Judged], *, level: float, tokenizer: str, manifest: str) -> str:

@@ -1,10 +1,11 @@
-"""A judged text cut into pieces by colour, for the terminal and for the page."""
+"""A text judged and cut into pieces by colour, for the terminal and for the page."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from watermark.detect.detector import Detection
-from watermark.detect.tokenizer import Encoded
+from watermark.detect.candidates import Candidates
+from watermark.detect.detector import Detection, Detector
+from watermark.detect.tokenizer import Encoded, TextTokenizer
 
 Colour = Literal["green", "red", "plain"]
 
@@ -19,6 +20,24 @@ class Segment:
     text: str
     colour: Colour
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A document with its verdict and coloured pieces."""
+
+    name: str
+    detection: Detection
+    pieces: list[Segment]
+
+
+def judge(
+    name: str, text: str, tokenizer: TextTokenizer, detector: Detector, candidates: Candidates
+) -> Judged:
+    """Tokenise a text, test it, search `candidates` for its writer, and cut it by colour."""
+    encoded = tokenizer.encode(text)
+    detection = detector.judge(encoded.ids, candidates)
+    return Judged(name, detection, segments(text, encoded, detection))
 
 
 def segments(text: str, encoded: Encoded, detection: Detection) -> list[Segment]:
