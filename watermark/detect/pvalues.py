@@ -5,6 +5,10 @@ whatever the text, because each distinct window tosses its own coin once.
 """
 
 import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
 
 LN10 = math.log(10)
 
@@ -40,6 +44,21 @@ def log10_tail(hits: int, windows: int, gamma: float) -> float:
     log_last = log_binomial_pmf(hits - 1, windows, gamma)
     below = math.exp(log_last) * _series(windows - hits + 1, windows, 1 / odds)
     return math.log1p(-min(below, 1 - 2**-53)) / LN10
+
+
+_remembered = lru_cache(maxsize=1 << 18)(log10_tail)
+
+
+def log10_tails(
+    hits: npt.NDArray[np.int64], windows: npt.NDArray[np.int64] | int, gamma: float
+) -> npt.NDArray[np.float64]:
+    """Elementwise `log10_tail` of arrays that broadcast; each distinct pair is computed once."""
+    hits, windows = np.broadcast_arrays(hits, windows)
+    pairs = (windows.astype(np.uint64) << np.uint64(32)) | hits.astype(np.uint64)
+    distinct, inverse = np.unique(pairs, return_inverse=True)
+    tails = [_remembered(pair & 0xFFFFFFFF, pair >> 32, gamma) for pair in distinct.tolist()]
+    found: npt.NDArray[np.float64] = np.array(tails, np.float64)[inverse.reshape(hits.shape)]
+    return found
 
 
 def _series(start: int, windows: int, odds: float) -> float:

@@ -1,0 +1,162 @@
+"""Marked spans within a text: a scan statistic with an exact family-wise bound.
+
+The distinct windows of a channel, in text order, are independent coins under the null
+hypothesis. Intervals of fixed lengths (16, 23, 32, 45, … windows, each √2 times the one before),
+begun every eighth of their length, cover every stretch of the text. A level (one length) gets an
+equal part of the error, each of its intervals an equal part of that:
+
+    p = min over levels of  levels · intervals of the level · P(Binomial(length, gamma) >= hits)
+
+is a valid p-value by the union bound, however the intervals overlap. The tests hold its rate of
+false positives against simulated coins.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from watermark.detect.kernels import compiled
+from watermark.detect.pvalues import log10_tails
+
+Integers = npt.NDArray[np.int64]
+Greens = npt.NDArray[np.uint8]
+
+SHORTEST = 16
+_STEPS_PER_LENGTH = 8
+# A span is drawn out while the loss of log likelihood since its best point stays below this
+# (the X-drop of sequence alignment): some twenty windows of unmarked text end it.
+_DROP = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A marked stretch: windows first to last (inclusive) of the document's coins.
+
+    `log10_p` is family-wise over the whole document; `windows` and `hits` are the stretch's own.
+    """
+
+    first: int
+    last: int
+    windows: int
+    hits: int
+    log10_p: float
+
+
+@cache
+def interval_lengths(windows: int) -> tuple[int, ...]:
+    """Lengths of the intervals that cover so many windows, shortest first."""
+    lengths = []
+    level = 0
+    while (length := round(SHORTEST * 2 ** (level / 2))) <= windows:
+        lengths.append(length)
+        level += 1
+    return tuple(lengths)
+
+
+def interval_count(windows: int, length: int) -> int:
+    """How many intervals of a length are looked at among so many windows."""
+    return (windows - length) // _stride(length) + 1
+
+
+def scan_documents(greens: Greens, offsets: Integers, gamma: float) -> npt.NDArray[np.float64]:
+    """log10 of the family-wise p [d] of the best interval of each document.
+
+    `greens` uint8 [m] are the coins of all documents in text order, `offsets` int64 [d + 1].
+    Documents of fewer than 16 windows have p = 1.
+    """
+    counts = np.diff(offsets)
+    lengths = np.array(interval_lengths(int(counts.max(initial=0))), np.int64)
+    best = _best_hits(greens, offsets, lengths)  # [d, levels], -1 beyond the document
+    found = np.zeros(len(counts))
+    levels = (best >= 0).sum(1)
+    for level, length in enumerate(lengths.tolist()):
+        rows = np.flatnonzero(best[:, level] >= 0)
+        family = np.log10(levels[rows] * ((counts[rows] - length) // _stride(length) + 1))
+        p = log10_tails(best[rows, level], length, gamma) + family
+        found[rows] = np.minimum(found[rows], p)
+    return found
+
+
+def find_spans(greens: Greens, gamma: float, green_share: float, log10_level: float) -> list[Span]:
+    """Return the marked spans of one document's coins [n], in text order, none overlapping.
+
+    Spans are intervals whose family-wise p is at most 10^log10_level, strongest first, each
+    drawn out or cut where the likelihood of marked text (`green_share`) against unmarked says.
+    """
+    candidates = _significant(greens, gamma, log10_level)
+    gain, loss = math.log(green_share / gamma), math.log((1 - green_share) / (1 - gamma))
+    scores = np.where(greens == 1, gain, loss)
+    free = np.ones(len(greens), bool)
+    spans = []
+    for log10_p, start, length in candidates:
+        if not free[start : start + length].all():
+            continue
+        first, last = _drawn_out(scores, free, start, start + length)
+        free[first : last + 1] = False
+        hits = int(greens[first : last + 1].sum())
+        spans.append(Span(first, last, last - first + 1, hits, log10_p))
+    return sorted(spans, key=lambda span: span.first)
+
+
+def _significant(greens: Greens, gamma: float, log10_level: float) -> list[tuple[float, int, int]]:
+    """Intervals (log10 family-wise p, start, length) at most at the level, strongest first."""
+    sums = np.concatenate([[0], np.cumsum(greens, dtype=np.int64)])
+    lengths = interval_lengths(len(greens))
+    found = []
+    for length in lengths:
+        starts = np.arange(interval_count(len(greens), length)) * _stride(length)
+        hits = sums[starts + length] - sums[starts]
+        family = math.log10(len(lengths) * len(starts))
+        p = log10_tails(hits, length, gamma) + family
+        found += [(float(p[i]), int(starts[i]), length) for i in np.flatnonzero(p <= log10_level)]
+    return sorted(found)
+
+
+def _drawn_out(
+    scores: npt.NDArray[np.float64], free: npt.NDArray[np.bool_], start: int, end: int
+) -> tuple[int, int]:
+    """Best first and last window of a span seeded by the interval [start, end)."""
+    middle = (start + end) // 2
+    last = middle + _reach(scores[middle:], free[middle:])
+    first = middle - _reach(scores[middle::-1], free[middle::-1])
+    return first, last
+
+
+def _reach(scores: npt.NDArray[np.float64], free: npt.NDArray[np.bool_]) -> int:
+    """How far to go for the greatest sum before it has fallen by more than the drop."""
+    taken = np.flatnonzero(~free)
+    sums = np.cumsum(scores[: taken[0]] if len(taken) else scores)
+    fallen = np.flatnonzero(np.maximum.accumulate(sums) - sums > _DROP)
+    return int(np.argmax(sums[: fallen[0]] if len(fallen) else sums))
+
+
+def _stride(length: int) -> int:
+    return max(length // _STEPS_PER_LENGTH, 1)
+
+
+@compiled
+def _best_hits(greens: Greens, offsets: Integers, lengths: Integers) -> Integers:
+    """Most hits [d, levels] of any interval of each length; -1 where none fits."""
+    documents, levels = len(offsets) - 1, len(lengths)
+    best = np.full((documents, levels), -1, np.int64)
+    longest = 0
+    for d in range(documents):
+        longest = max(longest, offsets[d + 1] - offsets[d])
+    sums = np.zeros(longest + 1, np.int64)
+    for d in range(documents):
+        size = offsets[d + 1] - offsets[d]
+        for i in range(size):
+            sums[i + 1] = sums[i] + greens[offsets[d] + i]
+        for level in range(levels):
+            length = lengths[level]
+            if length > size:
+                break
+            stride = max(length // _STEPS_PER_LENGTH, 1)
+            most = 0
+            for start in range(0, size - length + 1, stride):
+                most = max(most, sums[start + length] - sums[start])
+            best[d, level] = most
+    return best
