@@ -12,7 +12,7 @@ import torch
 
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
-from watermark.detect.documents import Form, read_documents
+from watermark.detect.documents import FORMS, read_documents
 from watermark.detect.page import render_page
 from watermark.detect.segments import Judged, judge
 from watermark.detect.terminal import console, render
@@ -32,7 +32,7 @@ class _Session:
     encoder: TextTokenizer
     detector: Detector
     candidates: Candidates
-    form: Form
+    form: str
     text_field: str
 
     def judge(self, source: str) -> Iterator[Judged]:
@@ -80,12 +80,14 @@ class _Session:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["auto", "text", "jsonl"]),
+    type=click.Choice(FORMS),
     default="auto",
     show_default=True,
-    help="One text a file, or a JSON record a line (auto: by suffix).",
+    help="What the files hold (auto: by suffix; .gz and .zst are unpacked).",
 )
-@click.option("--text-field", default="text", show_default=True, help="Field of a JSON record.")
+@click.option(
+    "--text-field", default="text", show_default=True, help="Field or column of a record."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
 @click.option("--html", "html_path", type=_FILE, help="Write a self-contained page as well.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
@@ -99,7 +101,7 @@ def detect(
     registry: tuple[Path, ...],
     account_range: str | None,
     level: float,
-    form: Form,
+    form: str,
     text_field: str,
     html_path: Path | None,
     device: str,
@@ -108,8 +110,9 @@ def detect(
 ) -> None:
     """Tell whether texts are ours, and whose.
 
-    Reads text files, JSON lines, or standard input. The exit status is 0 if a text is
-    marked, 1 if none is, 3 if the most that can be said is "inconclusive", 2 on an error.
+    Reads text files, JSON, CSV, Parquet and Arrow, by path or URL, or standard input. The exit
+    status is 0 if a text is marked, 1 if none is, 3 if the most that can be said is
+    "inconclusive", 2 on an error.
 
     \b
     Examples:

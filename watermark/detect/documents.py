@@ -1,15 +1,13 @@
-"""Documents to judge: text files, JSON lines, or standard input."""
+"""Documents to judge one by one: the texts of one file, or of standard input."""
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
+from watermark.detect.sources import READERS, Fields, read, whole_file
 from watermark.errors import InputError
 
-Form = Literal["auto", "text", "jsonl"]
+# Formats that hold texts; token ids alone have no text to show.
+FORMS = ("auto", *(name for name, reader in READERS.items() if not reader.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,58 +19,26 @@ class Document:
 
 
 def read_documents(
-    source: str, form: Form, text_field: str, report: Callable[[str], None]
+    source: str, form: str, text_field: str, report: Callable[[str], None]
 ) -> Iterator[Document]:
-    """Yield the documents of one file ("-": standard input).
+    """Yield the documents of one file or URL ("-": standard input).
 
-    `form` "auto" goes by the suffix: .jsonl and .ndjson hold a record a line, all else is one
-    text. Bad records are told to `report`, each and their number, and left out; a file that
-    cannot be read raises InputError.
+    `form` is one of FORMS; "auto" goes by the suffix. Bad records are told to `report`, each and
+    their number, and left out; a file that cannot be read raises InputError.
     """
-    if form == "auto":
-        form = "jsonl" if source.endswith((".jsonl", ".ndjson")) else "text"
-    text = _read(source)
-    if form == "text":
-        yield Document(source, text)
-        return
-    # Not splitlines(): it cuts at U+2028 and others, which JSON strings may contain.
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    bad = 0
-    for number, line in lines:
-        name = f"{source}:{number}"
-        try:
-            document = Document(name, _field(line, text_field))
-        except ValueError as error:
-            report(f"{name}: {error}; record left out")
-            bad += 1
-        else:
-            yield document
+    shard = whole_file(source, form)
+    if READERS[shard.format].ids:
+        raise InputError(f"{source}: holds token ids and no text (azeotrope scan reads it)")
+    bad = good = 0
+
+    def leave_out(position: int, reason: str) -> None:
+        nonlocal bad
+        bad += 1
+        report(f"{shard.record_name(position)}: {reason}; record left out")
+
+    for batch in read(shard, Fields(text_field), leave_out):
+        for position, text in zip(batch.positions, batch.texts or (), strict=True):
+            good += 1
+            yield Document(shard.record_name(int(position)), text)
     if bad:
-        report(f"{source}: {bad} of {len(lines)} records left out")
-
-
-def _read(source: str) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error.strerror})") from error
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not UTF-8 text (byte {error.start})") from error
-
-
-def _field(line: str, text_field: str) -> str:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("not valid JSON") from error
-    if not isinstance(record, dict) or not isinstance(record.get(text_field), str):
-        raise ValueError(f"no text in field {text_field!r} (choose another with --text-field)")
-    text = str(record[text_field])
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell one; no tokenizer takes it.
-        raise ValueError("the text contains half a surrogate pair") from error
-    return text
+        report(f"{source}: {bad} of {bad + good} records left out")
