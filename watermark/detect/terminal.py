@@ -1,18 +1,28 @@
 """Verdicts for the terminal."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from watermark.detect.detector import Detection, Identification
-from watermark.detect.segments import Segment
+if TYPE_CHECKING:  # what is shared with the report of a scan needs no torch
+    from watermark.detect.detector import Detection, Identification
+    from watermark.detect.segments import Segment
 
-# A suspect text must not steer the analyst's terminal: control characters become pictures.
-_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+# A suspect text must not steer the analyst's terminal, or spoof a report: control characters
+# become pictures; what turns the direction of writing, or is not seen, becomes its code point.
+_UNSEEN = [0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFEFF, 0xFFA0]
+_UNSEEN += [*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)]
+_UNSEEN += [*range(0xFFF9, 0xFFFC), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE0080)]
+_CONTROLS: dict[int, int | str] = {code: 0x2400 + code for code in range(32)}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+_CONTROLS |= {code: f"⟨U+{code:04X}⟩" for code in _UNSEEN}
+_IN_TEXT = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
 _VERDICT_STYLE = {"marked": "bold green", "inconclusive": "bold yellow", "not marked": "bold"}
 _COLOUR_STYLE = {"green": "black on green3", "red": "black on light_pink1", "plain": "dim"}
 
@@ -37,13 +47,13 @@ def render(name: str, detection: Detection, pieces: list[Segment]) -> Renderable
     """A panel: verdict, table of channels, and the text with its coins coloured."""
     text = Text()
     for piece in pieces:
-        text.append(_visible(piece.text), _COLOUR_STYLE[piece.colour])
+        text.append(visible(piece.text), _COLOUR_STYLE[piece.colour])
     verdict = Text(detection.verdict.upper(), _VERDICT_STYLE[detection.verdict])
     verdict.append(f"   p = {format_p(detection.log10_p)}", "bold")
     verdict.append(f"   {detection.tokens} tokens, epoch {detection.epoch}", "dim")
     if detection.epochs_tested > 1:
         verdict.append(f" (p times {detection.epochs_tested} epochs)", "dim")
-    title = Text(_visible(name))
+    title = Text(visible_line(name))
     return Panel(Group(verdict, channel_table(detection), text), title=title, title_align="left")
 
 
@@ -64,12 +74,18 @@ def channel_table(detection: Detection) -> Table:
             f"{test.green_share:.1%}",
             f"{test.gamma:.0%}",
             format_p(log10_p),
-            Text(_visible(names)),
+            Text(visible_line(names)),
         )
     return table
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """The text with everything that steers its display made visible; lines and tabs stay."""
+    return text.translate(_IN_TEXT)
+
+
+def visible_line(text: str) -> str:
+    """As `visible`, for a name: line ends and tabs are shown as well."""
     return text.translate(_CONTROLS)
 
 
