@@ -201,20 +201,27 @@ def search(
     threads: int = 1,
 ) -> Integers:
     """Hits [k] of every account or call key [k] among windows [w] given by seed and token."""
-    width = ids_per_word(gamma_bits)
-    wide = tokens.astype(np.uint64)
-    steps = (wide // np.uint64(width) + np.uint64(1)) * np.uint64(GOLDEN)
-    places = wide % np.uint64(width)
+    steps, places = word_places(tokens, gamma_bits)
     hits = np.zeros(len(keys), np.uint64)
 
     def run(first: int, last: int) -> None:
         part = slice(first, last)
         kernels.search_hits(keys[part], seeds, steps, places, gamma_bits == 2, hits[part])
 
+    if threads == 1:  # a pool would take longer than a small search
+        run(0, len(keys))
+        return hits.astype(np.int64)
     cuts = [len(keys) * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, cuts[:-1], cuts[1:]))
     return hits.astype(np.int64)
+
+
+def word_places(tokens: npt.NDArray[np.uint32], gamma_bits: int) -> tuple[Words, Words]:
+    """SplitMix64 steps [w] of the words that decide tokens [w], and their bits' places [w]."""
+    width = np.uint64(ids_per_word(gamma_bits))
+    wide = tokens.astype(np.uint64)
+    return (wide // width + np.uint64(1)) * np.uint64(GOLDEN), wide % width
 
 
 def _listing(size: int) -> kernels.Listing:

@@ -1,22 +1,27 @@
 """The detector: verdict, account and call of one text's tokens. Pure; no files, no printing."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
+import numpy as np
 
 from watermark.detect.candidates import CallRecord, Candidates
+from watermark.detect.counts import CHANNEL_INDEX, Batch, Coins, Counts, EpochScheme, Words
+from watermark.detect.decoys import decoys
+from watermark.detect.exhaustive import best_two, root_key
 from watermark.detect.pvalues import log10_tail, power
-from watermark.detect.windows import Windows, distinct_windows
+from watermark.detect.report.summary import DecoyCheck
 from watermark.errors import InputError
-from watermark.greenlist import signed64
+from watermark.greenlist import green_bits
 from watermark.keys import EpochKeys, KeySet
-from watermark.manifest import Channel, Manifest, Parameters
+from watermark.manifest import CHANNELS, Channel, Manifest, Parameters
 
-Verdict = Literal["marked", "inconclusive", "not marked"]
+if TYPE_CHECKING:
+    from watermark.detect.filter import CommonFilter
+
+Verdict = Literal["marked", "inconclusive", "not marked", "invalid"]
 # A text is called "not marked" only if a wholly marked one would have been found with this
 # probability, and if nothing at all points to a mark.
 _POWER = 0.99
@@ -84,7 +89,8 @@ class Coin:
 class Detection:
     """What is known of one text.
 
-    `log10_p` is the site channel's, corrected for the number of epochs tested.
+    `log10_p` is the site channel's, corrected for the number of epochs tested. The verdict
+    is "invalid" if decoy keys were tried and their statistic is not that of chance.
     """
 
     tokens: int
@@ -95,15 +101,43 @@ class Detection:
     log10_p: float
     account: Identification | None = None
     call: Identification | None = None
+    decoys: DecoyCheck | None = None
     coins: tuple[Coin, ...] = field(default=(), repr=False)
+
+
+class Scheme(Protocol):
+    """The arithmetic of one epoch, wherever it runs."""
+
+    keys: EpochKeys
+    parameters: Parameters
+
+    def count(self, batch: Batch) -> Counts:
+        """Count the windows and hits of each document."""
+        ...
+
+    def coins(self, batch: Batch) -> tuple[Counts, Coins]:
+        """Count each document, and list its distinct windows."""
+        ...
+
+
+def epoch_scheme(
+    keys: EpochKeys, parameters: Parameters, device: str, common: "CommonFilter | None" = None
+) -> Scheme:
+    """Return the compiled kernels for "cpu", torch for any other device."""
+    if device == "cpu":
+        return EpochScheme(keys, parameters, common)
+    from watermark.detect.counts_torch import TorchScheme
+
+    return TorchScheme(keys, parameters, device, common)
 
 
 class Detector:
     """Tests texts against every epoch at hand.
 
     `level` is the false-positive rate of the verdict "marked", `family_level` the
-    probability of naming any account (or call) for a text that none of them wrote. Raises
-    InputError if one is no probability between 0 and 1.
+    probability of naming any account (or call) for a text that none of them wrote. `common`
+    leaves common windows out, `decoy_count` decoy keys check every verdict (0: none). Raises
+    InputError if a level is no probability between 0 and 1.
     """
 
     def __init__(
@@ -114,40 +148,50 @@ class Detector:
         level: float = 1e-5,
         family_level: float = 1e-3,
         device: str = "cpu",
+        common: "CommonFilter | None" = None,
+        decoy_count: int = 0,
     ) -> None:
         if not (0 < level < 1 and 0 < family_level < 1):
             raise InputError(f"level {level}, family level {family_level}: give numbers in (0, 1)")
         self.level = level
         self.family_level = family_level
         self._device = device
-        self._derived: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
-        self._epochs = [(entry, manifest.parameters(entry.epoch)) for entry in keys.epochs]
+        self._decoy_count = decoy_count
+        self._epochs = [
+            epoch_scheme(entry, manifest.parameters(entry.epoch), device, common)
+            for entry in keys.epochs
+        ]
 
     def judge(self, tokens: Sequence[int], candidates: Candidates | None = None) -> Detection:
         """Test one text, given as token ids, and search `candidates` for its writer."""
-        ids = torch.as_tensor(tokens, dtype=torch.int64)
-        best: tuple[ChannelTest, EpochKeys, Parameters, dict[Channel, Windows]] | None = None
-        for keys, parameters in self._epochs:
-            windows = distinct_windows(ids, keys, parameters, self._device)
-            site = windows["site"]
-            test = ChannelTest.of(len(site), site.hits(), parameters.gamma)
-            if best is None or test.log10_p < best[0].log10_p:
-                best = (test, keys, parameters, windows)
-        assert best is not None
-        test, keys, parameters, windows = best
+        batch = Batch.of([tokens])
+        test, scheme = min(
+            ((_site_test(scheme, batch), scheme) for scheme in self._epochs),
+            key=lambda found: found[0].log10_p,
+        )
         log10_p = min(test.log10_p + math.log10(len(self._epochs)), 0.0)
-        account, call = self._identify(keys, windows, candidates or Candidates())
+        _, coins = scheme.coins(batch)
+        account, call = self._identify(scheme, coins, candidates or Candidates())
+        check = self._check(scheme, batch, test)
+        valid = check is None or check.ok
         return Detection(
-            tokens=len(ids),
-            verdict=self._verdict(test, log10_p, parameters),
-            epoch=keys.epoch,
+            tokens=len(batch.ids),
+            verdict=self._verdict(test, log10_p, scheme.parameters) if valid else "invalid",
+            epoch=scheme.keys.epoch,
             epochs_tested=len(self._epochs),
             site=test,
             log10_p=log10_p,
             account=account,
             call=call,
-            coins=_coins(keys, windows, account, call),
+            decoys=check,
+            coins=_coins(scheme, coins, account, call),
         )
+
+    def _check(self, scheme: Scheme, batch: Batch, test: ChannelTest) -> DecoyCheck | None:
+        if not self._decoy_count:
+            return None
+        found = decoys(batch, scheme.parameters, self._decoy_count)
+        return found.check(scheme.keys.epoch, test.z)
 
     def _verdict(self, test: ChannelTest, log10_p: float, parameters: Parameters) -> Verdict:
         log10_level = math.log10(self.level)
@@ -159,50 +203,46 @@ class Detector:
         return "not marked" if able and log10_p > _UNREMARKABLE else "inconclusive"
 
     def _identify(
-        self, keys: EpochKeys, windows: dict[Channel, Windows], candidates: Candidates
+        self, scheme: Scheme, coins: Coins, candidates: Candidates
     ) -> tuple[Identification | None, Identification | None]:
-        if "account" not in windows or not candidates.accounts:
+        if not scheme.keys.account or not len(candidates.accounts):
             return None, None
-        account = self._search("account", keys, windows, candidates.accounts)
-        calls = candidates.calls.get(account.number, {})
-        if not account.named or not calls:
+        account = self._search("account", scheme, coins, candidates.accounts, candidates)
+        calls = candidates.calls.of(account.number)
+        if not account.named or not len(calls):
             return account, None
-        call = self._search("call", keys, windows, dict.fromkeys(calls, ""), calls)
-        return account, call
+        return account, self._search("call", scheme, coins, calls, candidates)
 
     def _search(
         self,
         channel: Literal["account", "call"],
-        keys: EpochKeys,
-        windows: dict[Channel, Windows],
-        names: dict[int, str],
-        records: dict[int, CallRecord] | None = None,
+        scheme: Scheme,
+        coins: Coins,
+        numbers: Words,
+        candidates: Candidates,
     ) -> Identification:
-        numbers = list(names)
-        found = windows[channel]
-        hits = found.hits_of(self._key_words(channel, keys, numbers).to(self._device))
-        top = hits.topk(min(2, len(numbers)))
-        winner = numbers[int(top.indices[0])]
-        runner_up = int(top.values[1]) if len(numbers) > 1 else -1
-        gamma = 2.0**-found.gamma_bits
-        test = ChannelTest.of(len(found), int(top.values[0]), gamma)
+        windows, bits = coins.of(channel), scheme.parameters.gamma_bits
+        root = root_key(scheme.keys, channel)
+        winner, *others = best_two(root, numbers, windows, bits, device=self._device)
+        runner_up = others[0].hits if others else -1
+        test = ChannelTest.of(len(windows), winner.hits, scheme.parameters.gamma)
         family = min(test.log10_p + math.log10(len(numbers)), 0.0)
-        named = family <= math.log10(self.family_level) and test.hits > runner_up
-        record = records[winner] if records else None
         return Identification(
-            winner, names[winner], test, len(numbers), family, runner_up, named, record
+            number=winner.number,
+            name=candidates.name(winner.number) if channel == "account" else "",
+            test=test,
+            candidates=len(numbers),
+            log10_family_p=family,
+            runner_up_hits=runner_up,
+            named=family <= math.log10(self.family_level) and test.hits > runner_up,
+            record=candidates.record(winner.number) if channel == "call" else None,
         )
 
-    def _key_words(
-        self, channel: Literal["account", "call"], keys: EpochKeys, numbers: list[int]
-    ) -> torch.Tensor:
-        """Signed keys [k] of accounts or calls, each derived once for all texts."""
-        known = self._derived[keys.epoch, channel]
-        derive = keys.account_key if channel == "account" else keys.call_key
-        for number in numbers:
-            if number not in known:
-                known[number] = signed64(derive(number))
-        return torch.tensor([known[number] for number in numbers], dtype=torch.int64)
+
+def _site_test(scheme: Scheme, batch: Batch) -> ChannelTest:
+    counts, site = scheme.count(batch), CHANNEL_INDEX["site"]
+    windows, hits = int(counts.windows[0, site]), int(counts.hits[0, site])
+    return ChannelTest.of(windows, hits, scheme.parameters.gamma)
 
 
 def expected_green_share(parameters: Parameters) -> float:
@@ -219,21 +259,24 @@ def expected_green_share(parameters: Parameters) -> float:
 
 
 def _coins(
-    keys: EpochKeys,
-    windows: dict[Channel, Windows],
+    scheme: Scheme,
+    coins: Coins,
     account: Identification | None,
     call: Identification | None,
 ) -> tuple[Coin, ...]:
-    known: dict[Channel, int] = {"site": 0}
+    """Coins of the channels whose number is known, in text order."""
+    extra: dict[Channel, int] = {"site": 0}
     if account is not None and account.named:
-        known["account"] = signed64(keys.account_key(account.number))
+        extra["account"] = scheme.keys.account_key(account.number)
     if call is not None and call.named:
-        known["call"] = signed64(keys.call_key(call.number))
-    coins = [
-        Coin(position, channel, bool(green))
-        for channel, key in known.items()
-        for position, green in zip(
-            windows[channel].positions.tolist(), windows[channel].green(key).tolist(), strict=True
+        extra["call"] = scheme.keys.call_key(call.number)
+    keys = np.array([extra.get(channel, 0) for channel in CHANNELS], np.uint64)
+    known = coins.where(np.isin(coins.channel, [CHANNEL_INDEX[channel] for channel in extra]))
+    seeds = (known.seed ^ keys[known.channel]).view(np.int64)
+    greens = green_bits(seeds, known.token.astype(np.int64), scheme.parameters.gamma_bits)
+    return tuple(
+        Coin(position, CHANNELS[channel], bool(green))
+        for position, channel, green in zip(
+            known.position.tolist(), known.channel.tolist(), greens.tolist(), strict=True
         )
-    ]
-    return tuple(sorted(coins, key=lambda coin: coin.position))
+    )
