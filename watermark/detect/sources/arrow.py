@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from watermark.detect.sources.arrow_column import ArrowColumn, rows_per_batch
+from watermark.detect.sources.arrow_column import ArrowColumn
 from watermark.detect.sources.files import opened
-from watermark.detect.sources.gather import Piece
+from watermark.detect.sources.gather import Piece, rows_per_batch
 from watermark.detect.sources.parquet import arrow_errors
 from watermark.detect.sources.shard import Fields, Report, Shard
 

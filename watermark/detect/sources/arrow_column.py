@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from watermark.detect.sources.gather import BATCH_BYTES, BATCH_RECORDS, Piece, ids_piece
+from watermark.detect.sources.gather import Piece, ids_piece
 from watermark.detect.sources.sampling import Sampler
 from watermark.detect.sources.shard import MAX_RECORD, TOO_LONG, Fields, Report, Shard
 from watermark.errors import InputError
@@ -94,11 +94,6 @@ class ArrowColumn:
         lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
         numbers = values.to_numpy(zero_copy_only=False)
         return ids_piece(numbers, lengths, positions[~nulls], end, self._report)
-
-
-def rows_per_batch(size: int, rows: int) -> int:
-    """Return how many of `rows` rows that take `size` bytes make a batch."""
-    return max(1, min(BATCH_RECORDS, BATCH_BYTES * rows // max(size, 1)))
 
 
 def _text(value: bytes | None, fields: Fields) -> str:

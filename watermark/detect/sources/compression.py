@@ -19,7 +19,7 @@ class Unpacked(io.RawIOBase):
 
     def __init__(self, packed: BinaryIO, compression: str) -> None:
         self._pieces = _unpack(packed, *_codec(compression))
-        self._held = b""
+        self._held = memoryview(b"")
         self._failure: OSError | None = None
 
     def readable(self) -> bool:
@@ -28,25 +28,24 @@ class Unpacked(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return `size` bytes (-1: all); fewer only at the end or right before damage."""
-        parts, length = [self._held], len(self._held)
-        while (size < 0 or length < size) and (piece := self._next()):
-            parts.append(piece)
-            length += len(piece)
-        data = b"".join(parts)
-        if not data and size and self._failure is not None:
+        parts: list[memoryview] = []
+        missing = size
+        while missing and self._fill():
+            part = self._held if size < 0 else self._held[:missing]
+            self._held = self._held[len(part) :]
+            missing -= len(part) if size > 0 else 0
+            parts.append(part)
+        if size and not parts and self._failure is not None:
             raise self._failure
-        cut = len(data) if size < 0 else size
-        self._held = data[cut:]
-        return data[:cut]
+        return b"".join(parts)
 
-    def _next(self) -> bytes:
-        if self._failure is not None:
-            return b""
-        try:
-            return next(self._pieces, b"")
-        except OSError as failure:
-            self._failure = failure
-            return b""
+    def _fill(self) -> bool:
+        if not self._held and self._failure is None:
+            try:
+                self._held = memoryview(next(self._pieces, b""))
+            except OSError as failure:
+                self._failure = failure
+        return len(self._held) > 0
 
 
 def _unpack(

@@ -24,6 +24,11 @@ class Piece(NamedTuple):
     end: int
 
 
+def rows_per_batch(size: int, rows: int) -> int:
+    """Return how many of `rows` rows that take `size` bytes make a batch."""
+    return max(1, min(BATCH_RECORDS, BATCH_BYTES * rows // max(size, 1)))
+
+
 def gather(pieces: Iterator[Piece], *, ids: bool) -> Iterator[RecordBatch]:
     """Join pieces to batches of about 8 MB or 8192 records.
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from watermark.detect.sources.arrow_column import ArrowColumn, rows_per_batch
+from watermark.detect.sources.arrow_column import ArrowColumn
 from watermark.detect.sources.files import opened
-from watermark.detect.sources.gather import Piece
+from watermark.detect.sources.gather import Piece, rows_per_batch
 from watermark.detect.sources.shard import Fields, Report, Shard
 from watermark.errors import InputError
 
@@ -33,13 +33,16 @@ def read_parquet(shard: Shard, fields: Fields, report: Report) -> Iterator[Piece
 
 
 def row_group_sizes(shard: Shard) -> list[int]:
-    """Return the bytes of each row group of the shard's file; raises InputError."""
+    """Return the bytes in the file of each row group; raises InputError."""
     with opened(shard) as stream, arrow_errors(shard.url):
         import pyarrow.parquet as pq
 
         metadata = pq.read_metadata(stream)
         groups = map(metadata.row_group, range(metadata.num_row_groups))
-        return [group.total_byte_size for group in groups]
+        return [
+            sum(group.column(index).total_compressed_size for index in range(group.num_columns))
+            for group in groups
+        ]
 
 
 @contextmanager
