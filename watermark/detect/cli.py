@@ -21,8 +21,8 @@ from watermark.errors import AzeotropeError, InputError
 from watermark.keys import KeySet
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-# A marked text outweighs all, and doubt outweighs its absence.
-_STATUS = {"marked": 0, "inconclusive": 3, "not marked": 1}
+# No verdict is an error; else a marked text outweighs all, and doubt outweighs its absence.
+_STATUS = {"invalid": 2, "marked": 0, "inconclusive": 3, "not marked": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class _Session:
     text_field: str
 
     def judge(self, source: str) -> Iterator[Judged]:
-        for document in read_documents(source, self.form, self.text_field, _complain):
+        for document in read_documents(source, self.form, self.text_field, complain):
             yield judge(document.name, document.text, self.encoder, self.detector, self.candidates)
 
 
@@ -78,6 +78,11 @@ class _Session:
     help="False-positive rate of the verdict.",
 )
 @click.option(
+    "--decoys",
+    type=click.IntRange(2),
+    help="Check each verdict with so many keys that marked nothing (100 or more).",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(FORMS),
@@ -101,6 +106,7 @@ def detect(
     registry: tuple[Path, ...],
     account_range: str | None,
     level: float,
+    decoys: int | None,
     form: str,
     text_field: str,
     html_path: Path | None,
@@ -124,19 +130,25 @@ def detect(
     manifest = keys.manifest(manifest_path)
     encoder = TextTokenizer(tokenizer)
     encoder.require(manifest.tokenizer)
-    detector = Detector(keys, manifest, level=level, device=_device(device))
-    session = _Session(encoder, detector, _candidates(registry, account_range), form, text_field)
+    detector = Detector(
+        keys, manifest, level=level, device=usable_device(device), decoy_count=decoys or 0
+    )
+    session = _Session(
+        encoder, detector, read_candidates(registry, account_range), form, text_field
+    )
     screen, judged, failed = console(color), [], False
     for source in sources or ("-",):
         try:
             for item in session.judge(source):
                 judged.append(item)
+                if item.detection.verdict == "invalid":
+                    complain(f"error: {item.name}: the decoy keys are off, so there is no verdict")
                 if as_json:
                     click.echo(json.dumps(record(item)))
                 else:
                     screen.print(render(item.name, item.detection, item.pieces))
         except AzeotropeError as error:
-            _complain(f"error: {error}")
+            complain(f"error: {error}")
             failed = True
     if not judged and not failed:
         raise InputError("no text to judge: the input holds no usable record")
@@ -156,7 +168,7 @@ def _write_page(path: Path, page: str) -> None:
 
 
 def exit_status(judged: list[Judged]) -> int:
-    """Return 0 if a text is marked, else 3 if one is inconclusive, else 1."""
+    """Return 2 if a check failed, else 0 if a text is marked, 3 if inconclusive, else 1."""
     verdicts = {item.detection.verdict for item in judged}
     return next(status for verdict, status in _STATUS.items() if verdict in verdicts)
 
@@ -165,19 +177,23 @@ def record(item: Judged) -> dict[str, Any]:
     """Return the JSON form of a verdict (docs/how-to-detect.md, "The JSON form")."""
     detection = asdict(item.detection)
     detection["coins"] = len(item.detection.coins)
+    if detection["decoys"] is not None:
+        del detection["decoys"]["values"]
     return {"document": item.name, **detection}
 
 
-def _candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:
+def read_candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:
+    """Accounts and calls of registries, and the accounts of a range; raises InputError."""
     candidates = Candidates()
     for path in registry:
-        candidates.add_registry(path, _complain)
+        candidates.add_registry(path, complain)
     if account_range:
         candidates.add_range(account_range)
     return candidates
 
 
-def _device(name: str) -> str:
+def usable_device(name: str) -> str:
+    """Return the torch device's name; raises InputError if it cannot be used here."""
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -187,5 +203,6 @@ def _device(name: str) -> str:
     return name
 
 
-def _complain(message: str) -> None:
+def complain(message: str) -> None:
+    """Print a line to standard error."""
     click.echo(f"azeotrope: {message}", err=True)

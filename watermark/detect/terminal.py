@@ -24,6 +24,7 @@ _CONTROLS |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 
 _CONTROLS |= {code: f"⟨U+{code:04X}⟩" for code in _UNSEEN}
 _IN_TEXT = {code: shown for code, shown in _CONTROLS.items() if chr(code) not in "\n\t"}
 _VERDICT_STYLE = {"marked": "bold green", "inconclusive": "bold yellow", "not marked": "bold"}
+_VERDICT_STYLE |= {"invalid": "bold red"}
 _COLOUR_STYLE = {"green": "black on green3", "red": "black on light_pink1", "plain": "dim"}
 
 
@@ -54,7 +55,19 @@ def render(name: str, detection: Detection, pieces: list[Segment]) -> Renderable
     if detection.epochs_tested > 1:
         verdict.append(f" (p times {detection.epochs_tested} epochs)", "dim")
     title = Text(visible_line(name))
-    return Panel(Group(verdict, channel_table(detection), text), title=title, title_align="left")
+    parts: list[RenderableType] = [verdict, channel_table(detection)]
+    parts += [*_decoy_line(detection), text]
+    return Panel(Group(*parts), title=title, title_align="left")
+
+
+def _decoy_line(detection: Detection) -> list[Text]:
+    check = detection.decoys
+    if check is None:
+        return []
+    found = f"{check.count} decoy keys: mean z {check.mean_z:+.2f} (chance: within "
+    found += f"{check.mean_bound:.2f} of 0), spread {check.sd_z:.2f} ({check.spread_low:.2f} to "
+    found += f"{check.spread_high:.2f}); the true key ranks {check.rank} of {check.count + 1}"
+    return [Text(found, "dim" if check.ok else "bold red")]
 
 
 def channel_table(detection: Detection) -> Table:
