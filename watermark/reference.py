@@ -6,12 +6,24 @@ stranger may read it instead of the specification.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import category, normalize
 
 from watermark.keys import EpochKeys
 from watermark.manifest import CHANNELS, MAX_WIDTH, Channel, Parameters
 from watermark.prf import siphash24, splitmix64
 
 _UNUSED = b"\xff\xff\xff\xff"
+# az1-words: letters that are words by themselves, and characters that never count.
+_ALONE = (
+    *(range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800)),
+    *(range(0x3005, 0x3008), range(0x3040, 0x3100), range(0x31F0, 0x3200)),
+    *(range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xF900, 0xFB00)),
+    range(0x20000, 0x40000),
+)
+_SELECTORS = (
+    *(range(0x034F, 0x0350), range(0x180B, 0x180E), range(0x180F, 0x1810)),
+    *(range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +87,45 @@ def count(
     return {
         channel: Count(len(windows), sum(windows.values())) for channel, windows in coins.items()
     }
+
+
+def words(text: str) -> list[str]:
+    """Folded words of a text, in the format az1-words."""
+    letters, found, start = _folded(text), [], 0
+    kinds = [*map(_kind, letters), "none"]
+    while start < len(letters):
+        end = start + 1
+        if kinds[start] == "letter":
+            while kinds[end] in ("letter", "mark") or (
+                letters[end : end + 1] == "'" and kinds[end + 1] == "letter"
+            ):
+                end += 1
+        elif kinds[start] == "alone":
+            while kinds[end] == "mark":
+                end += 1
+        if kinds[start] in ("letter", "alone"):
+            found.append(letters[start:end])
+        start = end
+    return found
+
+
+def _folded(text: str) -> str:
+    shown = "".join(c for c in text if category(c) != "Cf" and not _within(c, _SELECTORS))
+    folded = normalize("NFKC", normalize("NFKC", shown).casefold())
+    return folded.replace("\u2019", "'").replace("\u02bc", "'")
+
+
+def _kind(character: str) -> str:
+    if category(character)[0] in "LN":
+        return "alone" if _within(character, _ALONE) else "letter"
+    return "mark" if category(character)[0] == "M" else "none"
+
+
+def _within(character: str, ranges: Sequence[range]) -> bool:
+    return any(ord(character) in part for part in ranges)
+
+
+def word_id(key: bytes, word: str) -> int:
+    """Id of a folded word under the words key."""
+    low = siphash24(key, word.encode("utf-8")) % 2**31
+    return min(2**31 + low, 0xFFFFFFFE)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from watermark.keys import SUBKEYS, EpochKeys
 from watermark.manifest import CHANNELS, Channel, Manifest, ManifestEpoch, Parameters, TokenizerPin
 from watermark.prf import siphash24, splitmix64
-from watermark.reference import channel_of, context_hash, count, is_green
+from watermark.reference import channel_of, context_hash, count, is_green, word_id, words
 from watermark.ticket import Ticket, sign
 
 PATH = Path(__file__).with_name("az1.json")
@@ -60,6 +60,29 @@ NUMBERS = (0, 1, ACCOUNT, 2**24 - 1, CALL, 2**64 - 1)
 VOCABULARIES = (100, 49_152, 151_936, 256_000)
 TAILS = ((0, 0), (0, 10), (1, 10), (5, 10), (10, 10), (60, 100), (250, 1000), (600, 1000))
 FAR_TAILS = ((1000, 1000), (9000, 10_000))
+FOLDING = (
+    "Don\u2019t stop: it's rock'n'roll, 'tis' \u201cnow\u201d \u2014 in the '90s!",
+    "x\u00b2 + \u00bd; No. 7/8, 3.14 and 1_000, A4\u2019s",
+    "soft\u00adware, zero\u200bwidth, \ufeffa\u034fb, \u2764\ufe0f, e\u200b\u0301t\u00e9",
+    "STRASSE Stra\u00dfe \u0130stanbul \ufb01ne \uff26\uff55\uff4c\uff4c \u212bngstr\u00f6m",
+    "na\u00efve nai\u0308ve \u0301alone q\u0307\u0323 q\u0323\u0307 Z\u20dd",
+    "\u0425\u043e\u0440\u043e\u0448\u043e, \u0391\u03b8\u03ae\u03bd\u03b1\u03c2 \u1f68\u03b4\u03ae",
+    "\u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8\u3001GPT\u304c\u3000\uff76\uff9e\uff0e",
+    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u0939\u093f\u0928\u094d\u0926\u0940",
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \ud55c\uad6d\uc5b4 \u1112\u1161\u11ab",
+    "\U0001d400\U0001d41b \U00020000\U0002a6d6 \U0001f600ok \U0001f1e9\U0001f1ea",
+    "l\u02bcami O\u02bcNeil rock\u2019\u2019n \u2019\u2019 a'\u0301b a'\u4e00",
+    "",
+)
+VOCABULARY = tuple(
+    words(
+        "the of and to in is it that for was on as with be by at this have from or an they which one"
+        " you were all her she there would their we him been has when who will no more if out so"
+        " what up said about than its into them can only other time new some could these two may"
+        " first then do like any my now over such our man me even most made after also well don't"
+        " it's caf\u00e9 na\u00efve"
+    )
+)
 
 
 def word(value: int) -> str:
@@ -315,6 +338,50 @@ def manifest() -> dict[str, Any]:
     }
 
 
+def word_vectors() -> dict[str, Any]:
+    """The format on words: folding, ids, and a marked text for each epoch."""
+    cut = [words(text) for text in FOLDING]
+    known = sorted({word for found in cut for word in found})
+    return {
+        "folding": [{"text": t, "words": found} for t, found in zip(FOLDING, cut, strict=True)],
+        "ids": {word: word_id(EPOCHS[0].words, word) for word in known},
+        "texts": [
+            _scored_text(keys, parameters)
+            for keys, parameters in zip(EPOCHS, PARAMETERS, strict=True)
+        ],
+    }
+
+
+def _scored_text(keys: EpochKeys, parameters: Parameters) -> dict[str, Any]:
+    text = marked_text(keys, parameters)
+    ids = [word_id(keys.words, word) for word in words(text)]
+    suspects = ((None, None), (ACCOUNT, CALL), (ACCOUNT + 1, CALL + 1))
+    return {
+        "epoch": keys.epoch,
+        "account": ACCOUNT,
+        "call": CALL,
+        "text": text,
+        "ids": ids,
+        "scores": [_score(keys, parameters, ids, *suspect) for suspect in suspects],
+    }
+
+
+def marked_text(keys: EpochKeys, parameters: Parameters) -> str:
+    """Words, the first green one of 13 drawn three times of four; some capitals and commas."""
+    text, ids = "", list[int]()
+    for position in range(200):
+        drawn = draws(keys.epoch << 40 | position, 13, len(VOCABULARY))
+        candidates = [(word_id(keys.words, VOCABULARY[i]), VOCABULARY[i]) for i in drawn]
+        seed = _seed(keys, parameters, ids)
+        if seed is not None and drawn[-1] % 4:
+            bits = parameters.gamma_bits
+            candidates = [c for c in candidates if is_green(seed, c[0], bits)] or candidates
+        ids.append(candidates[0][0])
+        chosen = candidates[0][1]
+        text += (", ", " ", " ")[drawn[1] % 3] + (chosen.title() if drawn[2] % 9 == 0 else chosen)
+    return text[1:].strip() + "."
+
+
 def vectors() -> dict[str, Any]:
     """The whole file."""
     pairs = list(zip(EPOCHS, PARAMETERS, strict=True))
@@ -338,6 +405,7 @@ def vectors() -> dict[str, Any]:
         "tails": tails(),
         "ticket": tickets(EPOCHS[0]),
         "manifest": manifest(),
+        "words": word_vectors(),
     }
 
 

@@ -9,6 +9,8 @@ import hashlib
 import hmac
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -29,6 +31,12 @@ LABELS = {
     "privacy": ("privacy", 32),
     "check": ("key check", 8),
 }
+# Of az1-words: letters that stand alone, and characters that are removed (besides Cf).
+ALONE = (
+    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF)),
+    *((0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF)),
+)
+IGNORED = re.compile("[\u034f\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
 def hkdf(master: bytes, label: str, length: int) -> bytes:
@@ -160,6 +168,28 @@ def log10_tail(hits: int, windows: int, gamma_bits: int) -> float:
         sum(math.comb(windows, j) * gamma**j * (1 - gamma) ** (windows - j) for j in terms)
     )
     return math.log10(p.numerator) - math.log10(p.denominator)
+
+
+def character(c: str) -> str:
+    """What a folded character is to words: letter x, alone a, mark m, apostrophe, other."""
+    kind, code = unicodedata.category(c)[0], ord(c)
+    if kind in "LN":
+        return "a" if any(low <= code <= high for low, high in ALONE) else "x"
+    return "m" if kind == "M" else "'" if c == "'" else " "
+
+
+def cut_words(text: str) -> list[str]:
+    """Folded words of a text."""
+    shown = (c for c in text if unicodedata.category(c) != "Cf" and not IGNORED.match(c))
+    folded = unicodedata.normalize("NFKC", "".join(shown)).casefold()
+    folded = re.sub("[\u2019\u02bc]", "'", unicodedata.normalize("NFKC", folded))
+    pattern = re.finditer("x[xm]*('x[xm]*)*|am*", "".join(map(character, folded)))
+    return [folded[match.start() : match.end()] for match in pattern]
+
+
+def id_of_word(key: bytes, word: str) -> int:
+    number = siphash(key, word.encode()) & 0x7FFFFFFF | 0x80000000
+    return 0xFFFFFFFE if number == 0xFFFFFFFF else number
 
 
 def read_ticket(text: str, ticket_keys: dict[int, bytes], now: float) -> dict[str, int] | str:

@@ -13,13 +13,17 @@ import pytest
 import torch
 
 from watermark import ed25519, greenlist
+from watermark.detect.counts import EpochScheme
 from watermark.detect.pvalues import log10_tail
 from watermark.detect.windows import distinct_windows
+from watermark.detect.words import WordEncoder
 from watermark.errors import TicketError
 from watermark.keys import SUBKEYS, EpochKeys
 from watermark.manifest import CHANNELS, Manifest, Parameters
 from watermark.prf import siphash24, splitmix64
 from watermark.ticket import Ticket, sign, verify
+from watermark.words import word_id
+from watermark.words import words as words_of
 
 Vectors = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -108,6 +112,27 @@ def test_array_code_counts_the_answers(vectors: Vectors) -> None:
                 assert (len(found), hits) == (expected["windows"], expected["hits"])
                 log10_p = log10_tail(hits, len(found), parameters.gamma)
                 assert log10_p == pytest.approx(float(expected["log10_p"]), abs=1e-9)
+
+
+def test_array_code_reads_and_counts_the_words(vectors: Vectors) -> None:
+    for entry in vectors["words"]["folding"]:
+        assert words_of(entry["text"]) == entry["words"]
+    for word, number in vectors["words"]["ids"].items():
+        assert word_id(word, epoch_keys(vectors, 1).words) == number
+    for entry in vectors["words"]["texts"]:
+        keys = epoch_keys(vectors, entry["epoch"])
+        parameters = parameters_of(vectors, entry["epoch"])
+        encoder = WordEncoder(keys.words)
+        assert encoder.encode(entry["text"]).ids == entry["ids"]
+        batch = encoder.encode_batch([entry["text"]])
+        assert batch.ids.tolist() == entry["ids"]
+        for suspect in entry["scores"]:
+            numbers = {"account": suspect["account"], "call": suspect["call"]}
+            counts = EpochScheme(keys, parameters).count(batch, **numbers)
+            for channel, expected in suspect["channels"].items():
+                at = 0, CHANNELS.index(channel)
+                found = int(counts.windows[at]), int(counts.hits[at])
+                assert found == (expected["windows"], expected["hits"])
 
 
 def test_tails_agree(vectors: Vectors) -> None:
@@ -217,6 +242,24 @@ def test_the_stranger_counts_and_embeds_the_same(vectors: Vectors, stranger: Mod
                 log10_p = stranger.log10_tail(hits, windows, parameters["gamma_bits"])
                 expected = float(suspect["channels"][channel]["log10_p"])
                 assert log10_p == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_stranger_reads_the_same_words(vectors: Vectors, stranger: ModuleType) -> None:
+    for entry in vectors["words"]["folding"]:
+        assert stranger.cut_words(entry["text"]) == entry["words"]
+    for entry in vectors["words"]["texts"]:
+        epoch = vectors["epochs"][entry["epoch"] - 1]
+        keys = stranger.subkeys(bytes.fromhex(epoch["master"]))
+        ids = [stranger.id_of_word(keys["words"], w) for w in stranger.cut_words(entry["text"])]
+        assert ids == entry["ids"]
+        for suspect in entry["scores"]:
+            counts = stranger.score(
+                keys, epoch["parameters"], ids, suspect["account"], suspect["call"]
+            )
+            assert counts == {
+                channel: (expected["windows"], expected["hits"])
+                for channel, expected in suspect["channels"].items()
+            }
 
 
 def test_the_stranger_reads_ticket_and_manifest_alike(
