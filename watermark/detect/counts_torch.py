@@ -187,7 +187,7 @@ def _first(columns: dict[str, torch.Tensor], windows: torch.Tensor) -> torch.Ten
 def _ngram_hashes(tokens: torch.Tensor) -> torch.Tensor:
     """`kernels.ngram_hash` of the five tokens up to each position [n] (the first four: none)."""
     padded = torch.nn.functional.pad(tokens, (NGRAM - 1, 0))
-    first, second, third, fourth, last = padded.unfold(0, NGRAM, 1).unbind(1)
+    first, second, third, fourth, last = (padded[i : i + len(tokens)] for i in range(NGRAM))
     word = mix64(first | (second << 32))
     word = mix64(word ^ (third | (fourth << 32)))
     return mix64(word ^ last)
