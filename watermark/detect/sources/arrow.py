@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 from watermark.detect.sources.arrow_column import ArrowColumn
 from watermark.detect.sources.files import opened
-from watermark.detect.sources.gather import Piece, rows_per_batch
+from watermark.detect.sources.gather import Piece, rows_per_piece
 from watermark.detect.sources.parquet import arrow_errors
 from watermark.detect.sources.shard import Fields, Report, Shard
 
@@ -19,7 +19,7 @@ def read_arrow(shard: Shard, fields: Fields, report: Report) -> Iterator[Piece]:
         column = ArrowColumn(schema, shard, fields, report)
         before = 0
         for batch in batches:
-            step = rows_per_batch(batch.column(column.name).nbytes, batch.num_rows)
+            step = rows_per_piece(batch.column(column.name).nbytes, batch.num_rows)
             for start in range(0, batch.num_rows, step):
                 part = batch.slice(start, step)
                 yield column.piece(part, before + 1, before)

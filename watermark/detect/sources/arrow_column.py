@@ -85,15 +85,19 @@ class ArrowColumn:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        nulls = array.is_null().to_numpy(zero_copy_only=False)
-        for position in positions[nulls]:
-            self._report(int(position), self._fields.missing)
-        array = array.drop_null()
+        if array.null_count:
+            nulls = np.array(array.is_null().to_pylist())
+            for position in positions[nulls]:
+                self._report(int(position), self._fields.missing)
+            array, positions = array.drop_null(), positions[~nulls]
         # Unsigned numbers above 2^63 turn negative: no token id either way.
-        values = array.flatten().cast(pa.int64(), safe=False).fill_null(-1)
-        lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
-        numbers = values.to_numpy(zero_copy_only=False)
-        return ids_piece(numbers, lengths, positions[~nulls], end, self._report)
+        values = array.flatten().cast(pa.int64(), safe=False)
+        if values.null_count:
+            values = values.fill_null(-1)
+        lengths = pc.list_value_length(array).cast(pa.int64())
+        # Not to_numpy(): it loads pandas where there is one.
+        flat, sizes = (np.asarray(np.from_dlpack(x), np.int64) for x in (values, lengths))
+        return ids_piece(flat, sizes, positions, end, self._report)
 
 
 def _text(value: bytes | None, fields: Fields) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 8 << 20
 BATCH_RECORDS = 8192
+# Of columns: decoding 2 MB at a time takes two thirds of the time of 8 MB, which leave the cache.
+_PIECE_BYTES = 2 << 20
 
 
 class Piece(NamedTuple):
@@ -24,9 +26,9 @@ class Piece(NamedTuple):
     end: int
 
 
-def rows_per_batch(size: int, rows: int) -> int:
-    """Return how many of `rows` rows that take `size` bytes make a batch."""
-    return max(1, min(BATCH_RECORDS, BATCH_BYTES * rows // max(size, 1)))
+def rows_per_piece(size: int, rows: int) -> int:
+    """Return how many of `rows` rows that take `size` bytes make a piece."""
+    return max(1, min(BATCH_RECORDS, _PIECE_BYTES * rows // max(size, 1)))
 
 
 def gather(pieces: Iterator[Piece], *, ids: bool) -> Iterator[RecordBatch]:
@@ -89,6 +91,8 @@ class _Pending:
 def _join(batches: "list[Batch]") -> "Batch":
     from watermark.detect.counts import Batch
 
+    if len(batches) == 1:
+        return batches[0]
     lengths = [np.diff(batch.offsets) for batch in batches]
     ids = [batch.ids for batch in batches]
     return Batch(
@@ -114,8 +118,9 @@ def ids_piece(
     """
     from watermark.detect.counts import Batch
 
-    wrong = np.flatnonzero((values < 0) | (values > MAX_ID))
-    if len(wrong):
+    unsigned = values.view(np.uint64)  # negative numbers are large ones then
+    if len(values) and unsigned.max() > MAX_ID:
+        wrong = np.flatnonzero(unsigned > MAX_ID)
         bad = np.unique(np.searchsorted(_offsets(lengths), wrong, side="right") - 1)
         for position in positions[bad]:
             report(int(position), BAD_ID)

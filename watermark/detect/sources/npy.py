@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from watermark.detect.sources.files import opened
-from watermark.detect.sources.gather import Piece, ids_piece, rows_per_batch
+from watermark.detect.sources.gather import Piece, ids_piece, rows_per_piece
 from watermark.detect.sources.sampling import Sampler
 from watermark.detect.sources.shard import MAX_RECORD, Fields, Report, Shard
 from watermark.errors import InputError
@@ -20,7 +20,7 @@ def read_npy(shard: Shard, fields: Fields, report: Report) -> Iterator[Piece]:
         rows, width, first = (1, shape[0], 0) if len(shape) == 1 else (*shape, 1)
         if width * dtype.itemsize > MAX_RECORD:
             raise InputError(f"{shard.url}: a document over {MAX_RECORD >> 20} MiB (cut it)")
-        step = rows_per_batch(rows * width * dtype.itemsize, rows)
+        step = rows_per_piece(rows * width * dtype.itemsize, rows)
         for start in range(0, rows, step):
             count = min(step, rows - start)
             values = _rows(stream, count, width, dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 from watermark.detect.sources.arrow_column import ArrowColumn
 from watermark.detect.sources.files import opened
-from watermark.detect.sources.gather import Piece, rows_per_batch
+from watermark.detect.sources.gather import Piece, rows_per_piece
 from watermark.detect.sources.shard import Fields, Report, Shard
 from watermark.errors import InputError
 
@@ -26,7 +26,7 @@ def read_parquet(shard: Shard, fields: Fields, report: Report) -> Iterator[Piece
         row = 1 + sum(metadata.row_group(group).num_rows for group in range(shard.first))
         before = 0
         for group in groups:
-            rows = _rows_per_batch(metadata.row_group(group), column.name)
+            rows = _piece_rows(metadata.row_group(group), column.name)
             for batch in file.iter_batches(rows, row_groups=[group], columns=[column.name]):
                 yield column.piece(batch, row + before, before)
                 before += batch.num_rows
@@ -57,11 +57,11 @@ def arrow_errors(url: str) -> Iterator[None]:
         raise InputError(f"{url}: damaged or not what its format says ({reason})") from error
 
 
-def _rows_per_batch(group: Any, name: str) -> int:
+def _piece_rows(group: Any, name: str) -> int:
     columns = map(group.column, range(group.num_columns))
     size = sum(
         column.total_uncompressed_size
         for column in columns
         if column.path_in_schema.split(".")[0] == name or column.path_in_schema == name
     )
-    return rows_per_batch(size, group.num_rows)
+    return rows_per_piece(size, group.num_rows)
