@@ -82,6 +82,13 @@ def test_an_unusual_record_is_read(write: Write, line: bytes, text: str) -> None
     assert read_file(write(line + b"\n" + GOOD + b"\n{")).values == [text, "good"]
 
 
+def test_two_records_on_a_line_are_bad_whatever_the_next_line_is(write: Write) -> None:
+    path = write(GOOD + b" " + GOOD + b"\n\n" + GOOD)
+    found = read_file(path)
+    assert found.complaints == {f"{path}:1": "not valid JSON"}
+    assert found.records == {f"{path}:3": "good"}
+
+
 @pytest.mark.parametrize("share", [1.0, 0.9999999])
 def test_a_byte_order_mark_is_no_part_of_the_first_line(write: Write, share: float) -> None:
     path = write(b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD)
@@ -132,6 +139,7 @@ LINES = st.sampled_from(
         '{"text": "\u2028é"}'.encode(),
         b'{"text": "bad \\ud800"}',
         b'{"text":',
+        b'{"text": "a"} {"text": "b"}',
         b"{}",
     ]
 )
