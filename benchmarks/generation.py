@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks import attention
 from proxy.engine.weights import demo_model
 
 # (token ids [B, prompt + answer so far], raw logits [B, V]) -> biased logits [B, V]
@@ -48,10 +49,11 @@ class Generator:
     def __init__(self) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        attention.register()
         directory = demo_model()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(directory)
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=torch.bfloat16
+            directory, dtype=torch.bfloat16, attn_implementation=attention.NAME
         ).eval()
 
     def prompt_ids(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

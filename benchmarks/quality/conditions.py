@@ -1,19 +1,19 @@
 """Marked and unmarked answers of the same model to the same prompts, cached on disk."""
 
 import hashlib
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from benchmarks.cache import cache
 from benchmarks.generation import Answers, Generator, Processor
 from benchmarks.keys import bench_keys
+from benchmarks.power.synthid import SynthId
 from benchmarks.prompts import prompts
 from watermark.embed.huggingface import WatermarkLogitsProcessor
-from watermark.embed.marker import Marker
+from watermark.embed.marker import Marker, RowMark
 from watermark.manifest import Parameters
 from watermark.ticket import Ticket
 
@@ -28,11 +28,16 @@ _KGW_KEY = 15485863
 
 @dataclass(frozen=True)
 class Condition:
-    """One way of generating: az1 with parameters, transformers' KGW with a bias, or neither."""
+    """One way of generating: az1 with parameters, a mark of transformers, or none.
+
+    `synthid` stays out of the repr, by which the cache knows a condition: the answers of the
+    other conditions outlive its coming.
+    """
 
     name: str
     parameters: Parameters | None = None
     kgw_bias: float | None = None
+    synthid: bool = field(default=False, repr=False)
 
 
 def account_of(row: int) -> int:
@@ -53,7 +58,7 @@ def answers(condition: Condition, count: int, generator: Callable[[], Generator]
     """
     texts, parts = prompts(count), []
     for first in range(0, count, _BATCH):
-        path = _cache() / f"{condition.name}-{_digest(condition)}-{first}.npz"
+        path = cache("quality") / f"{condition.name}-{_digest(condition)}-{first}.npz"
         batch = texts[first : first + _BATCH]
         if not path.exists() or len(Answers.load(path).tokens) < len(batch):
             seed = _SEED + first
@@ -67,10 +72,6 @@ def answers(condition: Condition, count: int, generator: Callable[[], Generator]
     )
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("AZEOTROPE_CACHE", ".cache")) / "benchmarks" / "quality"
-
-
 def _digest(condition: Condition) -> str:
     return hashlib.sha256(repr((condition, LENGTH, _SEED)).encode()).hexdigest()[:12]
 
@@ -80,28 +81,35 @@ def _maker(condition: Condition) -> Callable[[int, int], Processor | None]:
         return lambda first, prompt: _az1(condition, first, prompt)
     if condition.kgw_bias is not None:
         return lambda first, prompt: kgw(condition.kgw_bias or 0.0)
+    if condition.synthid:
+        return lambda first, prompt: SynthId()
     return lambda first, prompt: None
 
 
 def _az1(condition: Condition, first: int, prompt: int) -> Processor:
     assert condition.parameters is not None
-    keys, manifest = bench_keys("quality", condition.parameters)
-    marker = Marker(keys, manifest)
+    marker = quality_marker(condition.parameters)
 
     def process(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         nonlocal inner
         if inner is None:
-            marks = [
-                marker.row(
-                    Ticket(1, account_of(row), call_of(row), manifest.delta_millinats, 0, 1 << 40)
-                )
-                for row in range(first, first + len(ids))
-            ]
+            marks = row_marks(marker, range(first, first + len(ids)))
             inner = WatermarkLogitsProcessor(marker, marks, prompt)
         return inner(ids, logits)
 
     inner: WatermarkLogitsProcessor | None = None
     return process
+
+
+def quality_marker(parameters: Parameters) -> Marker:
+    """Return the marker of all answers of this benchmark."""
+    return Marker(*bench_keys("quality", parameters))
+
+
+def row_marks(marker: Marker, rows: Iterable[int]) -> list[RowMark]:
+    """Return the marks of answers, each with its own account and call."""
+    delta = marker.manifest.delta_millinats
+    return [marker.row(Ticket(1, account_of(row), call_of(row), delta, 0, 1 << 40)) for row in rows]
 
 
 def kgw(bias: float, vocabulary: int = 49152, device: str = "cpu") -> Processor:

@@ -1,0 +1,39 @@
+"""Texts of token ids, and human text to hide them in."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.human import human_documents
+from proxy.engine.weights import demo_model
+
+Tokens = NDArray[np.int64]
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(demo_model() / "tokenizer.json"))
+
+
+def decoded(tokens: Tokens) -> list[str]:
+    """Texts of token ids [n, length]."""
+    texts: list[str] = _tokenizer().decode_batch(tokens.tolist())
+    return texts
+
+
+@lru_cache(maxsize=1)
+def human_tokens(count: int) -> Tokens:
+    """Return the first `count` tokens of benchmarks.human, documents one after the other."""
+    parts: list[Tokens] = []
+    total = 0
+    for _, text in human_documents():
+        ids = np.array(_tokenizer().encode(text).ids)
+        parts.append(ids)
+        total += len(ids)
+        if total >= count:
+            break
+    return np.concatenate(parts)[:count]
