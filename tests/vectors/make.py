@@ -76,9 +76,9 @@ FOLDING = (
 )
 VOCABULARY = tuple(
     words(
-        "the of and to in is it that for was on as with be by at this have from or an they which one"
-        " you were all her she there would their we him been has when who will no more if out so"
-        " what up said about than its into them can only other time new some could these two may"
+        "the of and to in is it that for was on as with be by at this have from or an they which"
+        " one you were all her she there would their we him been has when who will no more if out"
+        " so what up said about than its into them can only other time new some could these two may"
         " first then do like any my now over such our man me even most made after also well don't"
         " it's caf\u00e9 na\u00efve"
     )

@@ -78,6 +78,8 @@ _LATIN_RANGES = (
 )
 # Digits, marks and modifiers go with any script; so do the signs for micro and ordinals.
 _NEUTRAL_RANGES = ((0x2B0, 0x36F), (0xAA, 0xAA), (0xB5, 0xB5), (0xBA, 0xBA))
+# Below this many Latin words for a foreign one, a word of look-alikes may well be foreign too.
+_DOMINANT = 10
 # Letters that are words by themselves in languages written in Latin script.
 _ONE_LETTER_WORDS = frozenset("aAIeEoOyY")
 _SYMBOLS = "".join(GREEK_SYMBOLS)
@@ -106,17 +108,18 @@ def word_classes() -> npt.NDArray[np.uint8]:
 def homoglyphs(text: str, codes: Codes) -> Iterator[Edit]:
     """Words (start, end, replacement) of a text, given with its code points [n], to be folded.
 
-    A word with a letter of another script that looks like no Latin one is left alone, and so is
-    a text in such words. In a text that is mostly Latin, words of look-alikes only are folded,
-    unless a foreign word is next to them.
+    A word with a letter of another script that looks like no Latin one is left alone. In a text
+    with more than ten Latin words for each word that is foreign altogether, words of look-alikes
+    only are folded too, unless a foreign one is next to them.
     """
     starts, ends, kinds = _words(codes)
-    foreign = kinds & FOREIGN > 0
-    latin_text = int((kinds & (LATIN | FOREIGN) == LATIN).sum()) > int(foreign.sum())
+    foreign = kinds & (LATIN | FOREIGN) == FOREIGN
+    latin = kinds & (LATIN | FOREIGN) == LATIN
+    latin_text = int(latin.sum()) > _DOMINANT * int(foreign.sum())
     beside = np.zeros(len(kinds), np.bool_)
     beside[1:] |= foreign[:-1]
     beside[:-1] |= foreign[1:]
-    for at in np.flatnonzero((kinds & LOOKALIKE > 0) & ~foreign):
+    for at in np.flatnonzero(kinds & (LOOKALIKE | FOREIGN) == LOOKALIKE):
         start, end = int(starts[at]), int(ends[at])
         word = text[start:end]
         if kinds[at] & LATIN:
