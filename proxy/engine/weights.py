@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watermark.detect.tokenizers.gguf import build_tokenizer
+from watermark.detect.tokenizers.gguf_metadata import read_metadata
 from watermark.errors import AzeotropeError
 
 if TYPE_CHECKING:
@@ -208,7 +210,6 @@ def _save_config(reader: GGUFReader, gguf: Path, directory: Path) -> None:
 
 
 def _save_tokenizer(reader: GGUFReader, gguf: Path, directory: Path) -> None:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     kind = _field(reader, "tokenizer.ggml.model", gguf), _field(reader, "tokenizer.ggml.pre", gguf)
@@ -218,24 +219,7 @@ def _save_tokenizer(reader: GGUFReader, gguf: Path, directory: Path) -> None:
             "save the model with transformers and give its directory"
         )
     tokens = _field(reader, "tokenizer.ggml.tokens", gguf)
-    merges = [tuple(m.split(" ", 1)) for m in _field(reader, "tokenizer.ggml.merges", gguf)]
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    control = 3  # gguf.TokenType.CONTROL
-    types = _field(reader, "tokenizer.ggml.token_type", gguf)
-    tokenizer.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False)
-            for token, kind_ in zip(tokens, types, strict=True)
-            if kind_ == control
-        ]
-    )
+    tokenizer = build_tokenizer(read_metadata(gguf), gguf)
     names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
     special = {
         name: tokens[_field(reader, f"tokenizer.ggml.{key}_token_id", gguf)]

@@ -2,23 +2,28 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
+from rich.console import Console
 
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
-from watermark.detect.documents import FORMS, read_documents
+from watermark.detect.documents import FORMS, Document, read_documents
 from watermark.detect.page import render_page
 from watermark.detect.segments import Judged, judge
 from watermark.detect.terminal import console, render
 from watermark.detect.tokenizer import TextTokenizer
+from watermark.detect.try_tokenizers import choose_tokenizer, trial_table
 from watermark.errors import AzeotropeError, InputError
 from watermark.keys import KeySet
+from watermark.manifest import Manifest
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # No verdict is an error; else a marked text outweighs all, and doubt outweighs its absence.
@@ -27,16 +32,23 @@ _STATUS = {"invalid": 2, "marked": 0, "inconclusive": 3, "not marked": 1}
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """One run of the command: what it tests with."""
+    """One run of the command: what it tests with.
+
+    `kept` holds the documents of sources that were read before (standard input comes once).
+    """
 
     encoder: TextTokenizer
     detector: Detector
     candidates: Candidates
     form: str
     text_field: str
+    kept: dict[str, list[Document]]
 
     def judge(self, source: str) -> Iterator[Judged]:
-        for document in read_documents(source, self.form, self.text_field, complain):
+        documents: Iterable[Document] | None = self.kept.get(source)
+        if documents is None:
+            documents = read_documents(source, self.form, self.text_field, complain)
+        for document in documents:
             yield judge(document.name, document.text, self.encoder, self.detector, self.candidates)
 
 
@@ -61,10 +73,17 @@ class _Session:
 @click.option(
     "--tokenizer",
     type=click.Path(path_type=Path),
-    required=True,
     envvar="AZEOTROPE_TOKENIZER",
     show_envvar=True,
-    help="Directory of the marked model, or its tokenizer.json.",
+    help="Directory of the marked model, its tokenizer.json, or its GGUF file.",
+)
+@click.option(
+    "--try-tokenizers",
+    "tried",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Instead of --tokenizer (repeatable): try each, judge with the best, correct for the "
+    "number.",
 )
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
@@ -102,7 +121,8 @@ def detect(
     sources: tuple[str, ...],
     keys_path: Path,
     manifest_path: Path,
-    tokenizer: Path,
+    tokenizer: Path | None,
+    tried: tuple[Path, ...],
     registry: tuple[Path, ...],
     account_range: str | None,
     level: float,
@@ -128,16 +148,25 @@ def detect(
     """
     keys = KeySet.load(keys_path)
     manifest = keys.manifest(manifest_path)
-    encoder = TextTokenizer(tokenizer)
-    encoder.require(manifest.tokenizer)
-    detector = Detector(
-        keys, manifest, level=level, device=usable_device(device), decoy_count=decoys or 0
-    )
+    sources = sources or ("-",)
+    detector = partial(Detector, keys, manifest, device=usable_device(device))
+    if tried or tokenizer is None:
+        _require_one_way(tokenizer, tried)
+        kept = {each: list(read_documents(each, form, text_field, complain)) for each in sources}
+        encoder, tries = _best(kept, tried, detector(level=level), manifest)
+    else:
+        kept, encoder, tries = {}, TextTokenizer(tokenizer), 1
+        encoder.require(manifest.tokenizer)
     session = _Session(
-        encoder, detector, read_candidates(registry, account_range), form, text_field
+        encoder,
+        detector(level=level / tries, decoy_count=decoys or 0),
+        read_candidates(registry, account_range),
+        form,
+        text_field,
+        kept,
     )
     screen, judged, failed = console(color), [], False
-    for source in sources or ("-",):
+    for source in sources:
         try:
             for item in session.judge(source):
                 judged.append(item)
@@ -158,6 +187,31 @@ def detect(
         )
         _write_page(html_path, page)
     sys.exit(2 if failed else exit_status(judged))
+
+
+def _require_one_way(tokenizer: Path | None, tried: tuple[Path, ...]) -> None:
+    """Refuse a command line with neither --tokenizer nor --try-tokenizers, or with both."""
+    if not tried:
+        raise click.UsageError(
+            "give --tokenizer (or set AZEOTROPE_TOKENIZER), or several with --try-tokenizers"
+        )
+    given = click.get_current_context().get_parameter_source("tokenizer")
+    if tokenizer is not None and given is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--try-tokenizers stands instead of --tokenizer; give one of them")
+
+
+def _best(
+    kept: dict[str, list[Document]], tried: tuple[Path, ...], detector: Detector, manifest: Manifest
+) -> tuple[TextTokenizer, int]:
+    """Choose by all texts together; also returns how many were tried, for the correction.
+
+    Each text's verdict holds at the level divided by that number. Accounts and calls need no
+    correction: their windows are none of those that the choice was made by.
+    """
+    texts = [document.text for documents in kept.values() for document in documents]
+    trials = choose_tokenizer(texts, tried, detector, manifest.tokenizer, complain)
+    Console(stderr=True).print(trial_table(trials))
+    return trials[0].tokenizer, len(trials)
 
 
 def _write_page(path: Path, page: str) -> None:
