@@ -1,5 +1,6 @@
 """The format on words: cutting, folding, spans and ids, against the letter-by-letter reference."""
 
+import pickle
 import random
 from itertools import pairwise
 
@@ -115,6 +116,12 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
         assert ids.of_text(text) == [word_id(word, KEY) for word in words(text)]
         assert max(len(ids._ids), len(ids._chunks)) <= 10
     assert not any(len(word) > 40 for word in ids._ids)
+
+
+def test_an_encoder_can_be_sent_to_another_process() -> None:
+    encoder = WordEncoder(KEY)
+    ids = encoder.encode("caf\u00e9 and words").ids
+    assert pickle.loads(pickle.dumps(encoder)).encode("caf\u00e9 and words").ids == ids
 
 
 def test_keys_without_one_for_words_are_refused(keys: EpochKeys) -> None:

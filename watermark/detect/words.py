@@ -19,15 +19,17 @@ class WordEncoder:
     process is quick, and not for several threads at once.
     """
 
-    description = "words (az1-words)"
-
     def __init__(self, words_key: bytes) -> None:
         if not words_key:
             raise InputError(
                 "keys: no key for words in this export; give a detector export or the keyring "
                 "(a site-detector export tests tokens only)"
             )
+        self._key = words_key
         self._ids = WordIds(words_key)
+
+    def __reduce__(self) -> tuple[type["WordEncoder"], tuple[bytes]]:
+        return WordEncoder, (self._key,)
 
     def encode(self, text: str) -> Encoded:
         """Word ids of a text, with the characters of `text` that each word spans."""
