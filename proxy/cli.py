@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("proxy.commands.config:config", "Show an example, the schema, the reference."),
     "keys": ("watermark.cli:keys", "Make, rotate and export keys."),
     "detect": ("watermark.detect.cli:detect", "Find marks in texts and name account and call."),
+    "scan": ("watermark.detect.scan.cli:scan", "Test whole corpora, and report."),
     "engine": ("proxy.engine.cli:engine", "Run the built-in engine (for trial and tests)."),
     "demo": ("proxy.demo:demo", "Show it all on a real model."),
 }

@@ -68,7 +68,7 @@ def test_a_tokenizer_of_bytes_leaves_nothing_out(byte_tokenizer: Path, text: str
 def test_coloured_pieces_join_to_the_text(encoder: TextTokenizer, home: Any, text: str) -> None:
     encoded = encoder.encode(text)
     detection = Detector(home.keyring, home.manifest).judge(encoded.ids)
-    pieces = segments(text, encoded, detection)
+    pieces = segments(text, encoded.offsets, detection.coins)
     assert "".join(piece.text for piece in pieces) == text
     assert all(piece.text for piece in pieces)
     assert all((piece.colour == "plain") == (piece.note == "") for piece in pieces)
@@ -81,7 +81,7 @@ def test_a_piece_has_the_colour_of_its_coin(home: Any, byte_tokenizer: Path) -> 
     colours = dict.fromkeys(range(len(text)), "plain")
     colours |= {c.position: "green" if c.green else "red" for c in detection.coins}
     place = 0
-    for piece in segments(text, encoded, detection):
+    for piece in segments(text, encoded.offsets, detection.coins):
         assert {colours[i] for i in range(place, place + len(piece.text))} == {piece.colour}
         place += len(piece.text)
     assert {"plain", "green", "red"} == set(colours.values())

@@ -154,7 +154,7 @@ class EpochScheme:
         def run(first: int, last: int) -> None:
             part, rows = batch.part(first, last), slice(first, last)
             windows, hits = counts.windows[rows], counts.hits[rows]
-            kernels.walk(part.ids, part.offsets, epoch, windows, hits, _listing(0))
+            kernels.walk(part.ids, part.offsets, epoch, windows, hits, _listing(0), -1)
 
         cuts = _cuts(batch, threads)
         with ThreadPoolExecutor(threads) as pool:
@@ -162,12 +162,20 @@ class EpochScheme:
         return counts
 
     def coins(
-        self, batch: Batch, *, account: int | None = None, call: int | None = None
+        self,
+        batch: Batch,
+        *,
+        account: int | None = None,
+        call: int | None = None,
+        only: Channel | None = None,
     ) -> tuple[Counts, Coins]:
-        """Count each document, and list its distinct windows."""
+        """Count each document, and list its distinct windows: all, or `only` one channel's."""
         counts = Counts(*np.zeros((2, len(batch), 3), np.int64))
         listing, epoch = _listing(len(batch.ids)), self._under(account, call)
-        listed = kernels.walk(batch.ids, batch.offsets, epoch, counts.windows, counts.hits, listing)
+        wanted = -1 if only is None else CHANNEL_INDEX[only]
+        listed = kernels.walk(
+            batch.ids, batch.offsets, epoch, counts.windows, counts.hits, listing, wanted
+        )
         documents, positions = listing.documents[:listed], listing.positions[:listed]
         coins = Coins(
             document=documents,

@@ -23,7 +23,7 @@ from watermark.greenlist import (
     windows_contexts,
 )
 from watermark.keys import EpochKeys
-from watermark.manifest import CHANNELS, Parameters
+from watermark.manifest import CHANNELS, Channel, Parameters
 
 if TYPE_CHECKING:
     from watermark.detect.filter import CommonFilter
@@ -73,9 +73,14 @@ class TorchScheme:
         return self._counts(batch, found, self._greens(found, account, call))
 
     def coins(
-        self, batch: Batch, *, account: int | None = None, call: int | None = None
+        self,
+        batch: Batch,
+        *,
+        account: int | None = None,
+        call: int | None = None,
+        only: Channel | None = None,
     ) -> tuple[Counts, Coins]:
-        """Count each document, and list its distinct windows."""
+        """Count each document, and list its distinct windows: all, or `only` one channel's."""
         found = self._found(batch)
         greens = self._greens(found, account, call)
         coins = Coins(
@@ -87,7 +92,7 @@ class TorchScheme:
             green=greens.cpu().numpy().astype(np.uint8),
             digest=found.digest.cpu().numpy().view(np.uint64),
         )
-        return self._counts(batch, found, greens), coins
+        return self._counts(batch, found, greens), coins if only is None else coins.of(only)
 
     def _found(self, batch: Batch) -> _Found:
         tokens = torch.from_numpy(batch.ids.astype(np.int64)).to(self.device)  # [n]

@@ -147,6 +147,12 @@ class WindowSample:
         none = np.empty(0, np.uint64)
         return cls(none, none, np.empty(0, np.uint32))
 
+    @classmethod
+    def of(cls, digests: Words, seeds: Words, tokens: npt.NDArray[np.uint32]) -> "WindowSample":
+        """Return the sample that holds all the windows [n] given, each once."""
+        kept, first = np.unique(digests, return_index=True)
+        return cls(kept, seeds[first], tokens[first])
+
     def __len__(self) -> int:
         return len(self.digests)
 

@@ -278,11 +278,12 @@ def walk(
     windows: Integers,
     hits: Integers,
     listing: Listing,
+    only: int,
 ) -> int:
     """Count the distinct windows of every document, and list them if `listing` has room.
 
     `ids` uint32 [n] with all documents, `offsets` [d + 1]. Adds to `windows` and `hits` [d, 3]
-    and returns how many windows were listed.
+    and returns how many windows were listed: those of channel `only` (-1: all).
     """
     block = _Block(
         np.zeros(BLOCK + 4, np.uint64),
@@ -322,7 +323,7 @@ def walk(
                 continue
             windows[document, channel] += 1
             hits[document, channel] += block.greens[j]
-            if emit:
+            if emit and (only < 0 or channel == _U(only)):
                 listing.documents[listed] = document
                 listing.positions[listed] = before
                 listing.channels[listed] = channel

@@ -108,6 +108,28 @@ def least_hits(windows: int, gamma: float, log10_level: float) -> int | None:
     return low if low <= windows else None
 
 
+def clopper_pearson(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact two-sided interval of a binomial share (Clopper and Pearson 1934), by bisection."""
+    if trials == 0:
+        return 0.0, 1.0
+    log10_tail_mass = math.log10((1 - confidence) / 2)
+
+    def bound(successes: int) -> float:
+        """Return the share at which P(X >= successes) is the mass of one tail."""
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            if log10_tail(successes, trials, middle) < log10_tail_mass:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    lower = bound(hits) if hits else 0.0
+    upper = 1 - bound(trials - hits) if hits < trials else 1.0
+    return lower, upper
+
+
 def power(windows: int, gamma: float, green_share: float, log10_level: float) -> float:
     """Probability that the exact test at that level rejects if `green_share` of windows hit."""
     hits = least_hits(windows, gamma, log10_level)

@@ -1,11 +1,12 @@
 """A text judged and cut into pieces by colour, for the terminal and for the page."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from watermark.detect.candidates import Candidates
-from watermark.detect.detector import Detection, Detector
-from watermark.detect.tokenizer import Encoded, TextTokenizer
+from watermark.detect.detector import Coin, Detection, Detector
+from watermark.detect.tokenizer import TextTokenizer
 
 Colour = Literal["green", "red", "plain"]
 
@@ -37,15 +38,15 @@ def judge(
     """Tokenise a text, test it, search `candidates` for its writer, and cut it by colour."""
     encoded = tokenizer.encode(text)
     detection = detector.judge(encoded.ids, candidates)
-    return Judged(name, detection, segments(text, encoded, detection))
+    return Judged(name, detection, segments(text, encoded.offsets, detection.coins))
 
 
-def segments(text: str, encoded: Encoded, detection: Detection) -> list[Segment]:
+def segments(text: str, offsets: Sequence[tuple[int, int]], coins: Iterable[Coin]) -> list[Segment]:
     """Cut `text` at the tokens whose coins were counted; the pieces join to `text` again."""
     pieces: list[Segment] = []
     cursor = 0
-    for coin in detection.coins:
-        start, end = encoded.offsets[coin.position]
+    for coin in coins:
+        start, end = offsets[coin.position]
         # The tokens of one character share its span: the first of them colours it.
         if end <= cursor:
             continue

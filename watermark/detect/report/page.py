@@ -73,5 +73,8 @@ def _tokenizer(summary: ScanSummary) -> str:
 def _filter(summary: ScanSummary) -> str:
     if summary.filter is None:
         return "not filtered out"
-    dropped = wording.plural(summary.filter.dropped_windows, "window")
-    return f"{dropped} dropped by {summary.filter.source}, SHA-256 {summary.filter.sha256}"
+    dropped = wording.percent(summary.filter.dropped_share)
+    return (
+        f"left out by the filter {summary.filter.source} (SHA-256 {summary.filter.sha256}): "
+        f"{dropped} of the windows of a sample"
+    )

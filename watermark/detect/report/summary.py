@@ -117,14 +117,15 @@ class Interval:
 class ShareEstimate:
     """How much is marked.
 
-    `windows` is the marked share of distinct windows, if marked text shows
-    `assumed_green_share`; `documents` is Storey's estimate of the share of documents whose
-    p-values are not chance, with the p beyond `storey_lambda` taken for chance (None: too
+    `windows` is the marked share of distinct windows, if marked text shows `green_share`: that of
+    the marked spans found (`observed`), or a cautious guess from the mark's strength. `documents`
+    is Storey's estimate of the share of documents whose p-values are not chance, with the p beyond `storey_lambda` taken for chance (None: too
     few documents). `confidence` is that of both intervals.
     """
 
     windows: Interval
-    assumed_green_share: float
+    green_share: float
+    observed: bool
     documents: Interval | None = None
     storey_lambda: float = 0.5
     confidence: float = 0.95
@@ -239,11 +240,14 @@ class StrongDocument:
 
 @dataclass(frozen=True, slots=True)
 class FilterFacts:
-    """The common-n-gram filter: where it is from, its SHA-256, and the windows it dropped."""
+    """The common-n-gram filter: where it is from, its SHA-256, and the share of windows dropped.
+
+    `dropped_share` is that of the sample that the decoy keys are tried on.
+    """
 
     source: str
     sha256: str
-    dropped_windows: int
+    dropped_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +263,10 @@ class BadItem:
 class ScanSummary:
     """All that a scan has to say.
 
-    `log10_p` is the smallest p of the pooled site tests times the `corrections` (None: nothing was
-    tested); "marked" is said at `level` or below. `power` is the probability that these
+    `log10_p` is twice the smaller of two (None: nothing was tested): the smallest p of the
+    pooled site tests times the `corrections`, and the smallest p of a document, `best_document`
+    (decimal logarithm, corrected for epochs, forms and spans), times the number of documents.
+    "marked" is said at `level` or below. `power` is the probability that these
     windows, marked from end to end, would have been called marked. `created` is a time (RFC
     3339), `options` are all settings with their values, `bad` the first of the bad items.
     `account_candidates` accounts were searched (0: none), each named with a family-wise
@@ -274,6 +280,7 @@ class ScanSummary:
     options: tuple[tuple[str, str], ...]
     verdict: ScanVerdict
     log10_p: float | None
+    best_document: float | None
     level: float
     power: float | None
     corrections: tuple[Correction, ...]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from watermark.detect.report.summary import ScanSummary
+from watermark.detect.report.summary import ScanSummary, ShareEstimate
 from watermark.detect.terminal import format_p, format_rate
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -94,14 +94,16 @@ def error_rate(summary: ScanSummary) -> str:
 
 
 def correction_line(summary: ScanSummary) -> str:
-    """How the verdict's p follows from the tests: "smallest p 1.1e-40 times 2 (epochs): …"."""
+    """How the verdict's p follows from the tests, factor by factor."""
     sites = [test.log10_p for test in summary.pooled if test.channel == "site"]
-    if not sites or summary.log10_p is None:
+    best = summary.best_document
+    if not sites or summary.log10_p is None or best is None:
         return "No test was made."
     factors = "".join(f" times {item.factor} ({item.counted})" for item in summary.corrections)
     return (
-        f"Smallest p of the site channel: {format_p(min(sites))}{factors or ', nothing to correct'}"
-        f": p = {format_p(summary.log10_p)}."
+        f"Smallest p of the pooled site tests: {format_p(min(sites))}{factors}. Smallest p of a "
+        f"document: {format_p(best)} times {summary.documents.tested:,} (documents). Twice the "
+        f"smaller of the two: p = {format_p(summary.log10_p)}."
     )
 
 
@@ -114,8 +116,8 @@ def share_sentences(summary: ScanSummary) -> list[str]:
     sentences = [
         f"About {percent(windows.point)} of the distinct windows are marked (between "
         f"{percent(windows.low)} and {percent(windows.high)} with {100 * share.confidence:g} % "
-        f"confidence), if marked text shows green in {percent(share.assumed_green_share)} of its "
-        "windows. Text that repeats itself counts once."
+        f"confidence), if marked text shows green in {percent(share.green_share)} of its "
+        f"windows{_green_source(share)}. Text that repeats itself counts once."
     ]
     if share.documents is not None:
         documents = share.documents
@@ -125,6 +127,10 @@ def share_sentences(summary: ScanSummary) -> list[str]:
             f"from the p-values above {share.storey_lambda:g}, which may miss weak marks)."
         )
     return sentences
+
+
+def _green_source(share: ShareEstimate) -> str:
+    return ", as the marked spans found here do" if share.observed else " (assumed)"
 
 
 def documents_sentence(summary: ScanSummary) -> str:

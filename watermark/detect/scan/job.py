@@ -1,0 +1,147 @@
+"""What a scan is to do, and what each worker makes of it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from watermark.detect.candidates import Candidates
+from watermark.detect.counts import Batch, number_keys
+from watermark.detect.detector import Scheme, epoch_scheme
+from watermark.detect.filter import CommonFilter
+from watermark.detect.sources import Fields
+from watermark.detect.tokenizer import Encoded, TextTokenizer
+from watermark.detect.words import WordEncoder
+from watermark.errors import InputError
+from watermark.keys import KeySet
+
+Encoding = Literal["tokens", "words"]
+FILTER_DEFAULT, FILTER_NONE = "default", "none"
+
+
+class Encoder(Protocol):
+    """From texts to ids: a tokenizer, or the words of az1-words."""
+
+    def encode(self, text: str) -> Encoded:
+        """Return ids and character offsets of one text."""
+
+    def encode_batch(self, texts: list[str]) -> Batch:
+        """Return the ids of many texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """The options of a scan; picklable.
+
+    `tokenizer` may be None where words or nothing but token ids are tested; `common` is
+    "default", "none" or a filter file; `account_range` as in `Candidates.add_range`. Levels: `level` of the verdict,
+    `fdr_level` of Benjamini-Hochberg, `family_level` of naming any account wrongly.
+    """
+
+    keys: Path
+    manifest: Path
+    encoding: Encoding
+    tokenizer: Path | None
+    fields: Fields
+    common: str = FILTER_DEFAULT
+    registries: tuple[Path, ...] = ()
+    account_range: str | None = None
+    level: float = 1e-5
+    fdr_level: float = 0.01
+    family_level: float = 1e-3
+    token_cache: Path | None = None
+    device: str = "cpu"
+
+
+class Equipment:
+    """Everything that a worker loads once: keys, encoder, filter, candidates.
+
+    Raises AzeotropeError if something is missing or does not fit.
+    """
+
+    def __init__(self, job: ScanJob) -> None:
+        self.job = job
+        self.keys = KeySet.load(job.keys)
+        self.manifest = self.keys.manifest(job.manifest)
+        self.tokenizer = self._load_tokenizer(job.tokenizer)
+        self.encoders = self._make_encoders()
+        self.common = self._load_filter()
+        self.candidates = Candidates()
+        for path in job.registries:
+            self.candidates.add_registry(path, lambda message: None)
+        if job.account_range:
+            self.candidates.add_range(job.account_range)
+
+    def _load_tokenizer(self, path: Path | None) -> TextTokenizer | None:
+        if path is None:
+            return None
+        tokenizer = TextTokenizer(path)
+        tokenizer.require(self.manifest.tokenizer)
+        return tokenizer
+
+    def _make_encoders(self) -> list[Encoder]:
+        """One encoder an epoch (words have ids by epoch); none without a tokenizer."""
+        if self.job.encoding == "words":
+            return [WordEncoder(keys.words) for keys in self.keys.epochs]
+        return [self.tokenizer] * len(self.keys.epochs) if self.tokenizer else []
+
+    def encode(self, texts: list[str]) -> list[Batch]:
+        """Return the ids of texts, a batch an epoch; raises InputError without an encoder."""
+        if not self.encoders:
+            raise InputError(
+                "texts need the tokenizer of the marked model: give --tokenizer (or --words)"
+            )
+        if self.job.encoding == "words":
+            return [encoder.encode_batch(texts) for encoder in self.encoders]
+        return [self.encoders[0].encode_batch(texts)] * len(self.encoders)
+
+    def _load_filter(self) -> CommonFilter | None:
+        source = self.job.common
+        if source == FILTER_DEFAULT:
+            # Its passages are text: without a tokenizer there is nothing to make of them.
+            return CommonFilter.default(self.tokenizer) if self.tokenizer else None
+        if source == FILTER_NONE:
+            return None
+        common = CommonFilter.load(Path(source))
+        if self.tokenizer is not None:
+            common.require(self.tokenizer)
+        return common
+
+    @cached_property
+    def schemes(self) -> list[Scheme]:
+        """The arithmetic of every epoch at hand, oldest first."""
+        return [
+            epoch_scheme(keys, self.manifest.parameters(keys.epoch), self.job.device, self.common)
+            for keys in self.keys.epochs
+        ]
+
+    @cached_property
+    def account_keys(self) -> list[npt.NDArray[np.uint64]]:
+        """Keys [epochs][a] of the candidates, in the order of `candidates.accounts`."""
+        return [
+            number_keys(keys.account_root, self.candidates.accounts)
+            if keys.account_root
+            else np.empty(0, np.uint64)
+            for keys in self.keys.epochs
+        ]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the parts depend on besides what is read: what may be resumed."""
+        job = self.job
+        facts = {
+            "checks": [keys.check for keys in self.keys.epochs],
+            "manifest": self.manifest.digest,
+            "encoding": job.encoding,
+            "tokenizer": self.tokenizer.pin().sha256 if self.tokenizer else None,
+            "common": self.common.sha256 if self.common else None,
+            "fields": asdict(job.fields),
+            "family_level": job.family_level,
+            "accounts": hashlib.sha256(self.candidates.accounts.tobytes()).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""Shards put together into units of work: a large shard is one, small files share one."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from watermark.detect.scan.parts import Part
+from watermark.detect.sources import Fields, Shard
+
+SHARD_BYTES = 8 << 20
+# A corpus is cut into 64 units, so that every worker has several, unless they would be smaller
+# than a shard or larger than 64 MiB. The number of workers has no part in it: another machine
+# can take up a scan.
+_UNITS, _UNIT_BYTES = 64, 64 << 20
+_UNIT_SHARDS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Shards that one worker scans in one go, and where their part is."""
+
+    shards: tuple[Shard, ...]
+    part: Part
+
+    @property
+    def size(self) -> int:
+        """Bytes to read, as far as they are known."""
+        return sum(shard.size for shard in self.shards)
+
+
+def units(shards: Sequence[Shard], fields: Fields, parts: Path) -> list[Unit]:
+    """Group shards, in their order; a unit's part is named after all that it reads."""
+    return [Unit(tuple(group), Part(parts / _key(group, fields))) for group in _groups(shards)]
+
+
+def _groups(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
+    whole = sum(shard.size for shard in shards)
+    most = min(max(whole // _UNITS, SHARD_BYTES), _UNIT_BYTES)
+    group: list[Shard] = []
+    size = 0
+    for shard in shards:
+        if group and (size + shard.size > most or len(group) == _UNIT_SHARDS):
+            yield group
+            group, size = [], 0
+        group.append(shard)
+        size += shard.size
+    if group:
+        yield group
+
+
+def _key(shards: Sequence[Shard], fields: Fields) -> str:
+    keys = "".join(shard.key(fields) for shard in shards)
+    return hashlib.sha256(keys.encode()).hexdigest()[:32]

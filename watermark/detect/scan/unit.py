@@ -1,0 +1,231 @@
+"""A unit of work, one shard or some small ones: read, tokenise, judge, keep what is needed."""
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from watermark.detect.counts import Batch
+from watermark.detect.distinct import DistinctWindows, WindowSample
+from watermark.detect.normalise import normalise
+from watermark.detect.scan.documents import Examination, Examiner, Reading
+from watermark.detect.scan.job import Equipment
+from watermark.detect.scan.judging import HISTOGRAM_BINS, Judgement, better_form, judge_batch
+from watermark.detect.scan.parts import ROWS, Part, TokenSample
+from watermark.detect.scan.reading import UnitBatch, UnitInput
+from watermark.detect.sources import Shard
+
+# Told (about how many bytes were read, documents, tokens) after every batch.
+Tell = Callable[[int, int, int], None]
+
+# Documents with a corrected p above 10^-2 are not looked at more closely.
+CANDIDATE_LOG10_P = -2.0
+SAMPLE_TOKENS = 1 << 20
+ACCOUNT_SAMPLE = 1 << 18
+STRONGEST = 20
+_NORMALISED, _GIVEN = "normalised", "given"
+
+
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    """A batch in the form that is tested first, a batch an epoch, and what differs from it.
+
+    `changed` [c] are the documents that normalisation changed, `given` those as they came.
+    """
+
+    readings: list[Reading]
+    main: list[Batch]
+    changed: npt.NDArray[np.int64]
+    given: list[Batch]
+
+
+class UnitScan:
+    """Scans the shards of one unit into its part."""
+
+    def __init__(
+        self, equipment: Equipment, shards: Sequence[Shard], part: Part, tell: Tell
+    ) -> None:
+        self._equipment = equipment
+        self._part = part
+        self._tell = tell
+        part.path.mkdir(parents=True, exist_ok=True)
+        epochs = equipment.keys.epochs
+        self._numbers = [keys.epoch for keys in epochs]
+        self._gammas = [equipment.manifest.parameters(n).gamma for n in self._numbers]
+        self._distinct = [DistinctWindows(part.runs(number)) for number in self._numbers]
+        self._histograms = np.zeros((len(epochs), HISTOGRAM_BINS), np.int64)
+        self._accounts = [WindowSample.empty() for _ in epochs]
+        self._account_windows: list[list[WindowSample]] = [[] for _ in epochs]
+        self._sample = TokenSample.empty()
+        self._examiner = Examiner(equipment)
+        self._strongest: list[tuple[float, int, int, dict[str, Any]]] = []
+        self._totals = {"documents": 0, "tokens": 0, "normalised": 0}
+        self._input = UnitInput(shards, equipment.job.fields)
+        # By place, so that a document's draw does not depend on what else is scanned.
+        self._salts = np.array([_salt(shard) for shard in shards], np.uint64)
+
+    def run(self) -> None:
+        """Scan to the end; a damaged file keeps what was read of it, with the reason."""
+        with pq.ParquetWriter(self._part.rows, ROWS, compression="zstd") as writer:
+            for batch in self._input:
+                writer.write_table(self._batch(batch))
+        for distinct in self._distinct:
+            distinct.flush()
+        self._part.save_sample(self._sample)
+        self._part.save_accounts(self._accounts)
+        strongest = sorted(self._strongest, key=lambda item: (-item[0], *item[1:3]))
+        self._part.finish(
+            {
+                **self._totals,
+                **self._input.facts(),
+                "histograms": self._histograms.tolist(),
+                "strongest": [item for *_, item in strongest],
+            }
+        )
+
+    def _batch(self, batch: UnitBatch) -> pa.Table:
+        priorities = _priorities(batch.positions, self._salts[batch.shards])
+        draws = priorities / 2.0**64
+        forms = self._forms(batch)
+        judgement, results = judge_batch(forms.main, self._equipment.schemes, self._gammas, draws)
+        for index, result in enumerate(results):
+            self._distinct[index].add(result.coins.digest, result.coins.green)
+            self._histograms[index] += result.histogram
+        self._keep_sample(TokenSample(priorities, forms.main[-1]))
+        better = self._test_given(judgement, forms, draws)
+        examined = dict(self._examine(batch, judgement, forms, better))
+        for epoch, waiting in enumerate(self._account_windows):
+            self._accounts[epoch] = self._accounts[epoch].merged(waiting, ACCOUNT_SAMPLE)
+            waiting.clear()
+        tokens = int(judgement.tokens.sum())
+        self._totals["documents"] += len(batch)
+        self._totals["normalised"] += len(forms.changed)
+        self._totals["tokens"] += tokens
+        self._tell(batch.size, len(batch), tokens)
+        return self._table(batch, judgement, better, examined)
+
+    def _forms(self, batch: UnitBatch) -> _Forms:
+        none = np.empty(0, np.int64)
+        if batch.texts is None:
+            assert batch.ids is not None
+            every = [batch.ids] * len(self._numbers)
+            return _Forms([Reading(None, None)] * len(batch), every, none, [])
+        normalised = [normalise(text) for text in batch.texts]
+        readings = [Reading(text, item) for text, item in zip(batch.texts, normalised, strict=True)]
+        changed = np.array([i for i, reading in enumerate(readings) if reading.changed], np.int64)
+        main = self._equipment.encode([item.text for item in normalised])
+        given = self._equipment.encode([batch.texts[i] for i in changed]) if len(changed) else []
+        return _Forms(readings, main, changed, given)
+
+    def _test_given(
+        self, judgement: Judgement, forms: _Forms, draws: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.int64]:
+        """Test what normalisation changed as it came too; the documents better that way."""
+        if not len(forms.changed):
+            return forms.changed
+        other, _ = judge_batch(
+            forms.given, self._equipment.schemes, self._gammas, draws[forms.changed]
+        )
+        return forms.changed[better_form(judgement, other, forms.changed)]
+
+    def _examine(
+        self,
+        batch: UnitBatch,
+        judgement: Judgement,
+        forms: _Forms,
+        better: npt.NDArray[np.int64],
+    ) -> Iterator[tuple[int, Examination]]:
+        as_given = set(better.tolist())
+        places = {int(row): i for i, row in enumerate(forms.changed)}
+        for row in np.flatnonzero(judgement.log10_corrected_p <= CANDIDATE_LOG10_P).tolist():
+            epoch = int(judgement.epoch[row])
+            given = row in as_given
+            ids = (
+                forms.given[epoch].document(places[row])
+                if given
+                else forms.main[epoch].document(row)
+            )
+            found = self._examiner.examine(ids, epoch, forms.readings[row], as_given=given)
+            self._account_windows[epoch].append(found.account_windows)
+            self._keep_strongest(batch, judgement, row, found)
+            yield row, found
+
+    def _keep_strongest(
+        self, batch: UnitBatch, judgement: Judgement, row: int, found: Examination
+    ) -> None:
+        strength = -float(judgement.log10_corrected_p[row])
+        shard, position = int(batch.shards[row]), int(batch.positions[row])
+        if len(self._strongest) == STRONGEST and strength <= self._strongest[0][0]:
+            return
+        item = {
+            "shard": shard,
+            "position": position,
+            "log10_corrected_p": -strength,
+            "windows": int(judgement.windows[row]),
+            "hits": int(judgement.hits[row]),
+            "spans": [(span["start"], span["end"], span["log10_p"]) for span in found.spans],
+            "account": found.account.number if found.account and found.account.named else None,
+            "pieces": [
+                (piece.text, piece.colour, piece.note) for piece in self._examiner.pieces(found)
+            ],
+        }
+        heapq.heappush(self._strongest, (strength, shard, position, item))
+        if len(self._strongest) > STRONGEST:
+            heapq.heappop(self._strongest)
+
+    def _keep_sample(self, sample: TokenSample) -> None:
+        self._sample = self._sample.joined(sample.reduced(SAMPLE_TOKENS)).reduced(SAMPLE_TOKENS)
+
+    def _table(
+        self,
+        batch: UnitBatch,
+        judgement: Judgement,
+        better: npt.NDArray[np.int64],
+        examined: dict[int, Examination],
+    ) -> pa.Table:
+        form = np.full(len(batch), _NORMALISED, object)
+        form[better] = _GIVEN
+        accounts = [examined[row].account if row in examined else None for row in range(len(batch))]
+        columns = {
+            "shard": batch.shards,
+            "position": batch.positions,
+            "tokens": judgement.tokens,
+            "form": form,
+            "epoch": np.array(self._numbers)[judgement.epoch],
+            "windows": judgement.windows,
+            "hits": judgement.hits,
+            "log10_p": judgement.log10_p,
+            "log10_span_p": judgement.log10_span_p,
+            "log10_corrected_p": judgement.log10_corrected_p,
+            "spans": [examined[row].spans if row in examined else [] for row in range(len(batch))],
+            "account": [found.number if found else None for found in accounts],
+            "account_windows": [found.windows if found else None for found in accounts],
+            "account_hits": [found.hits if found else None for found in accounts],
+            "account_log10_family_p": [
+                found.log10_family_p if found else None for found in accounts
+            ],
+            "account_named": [found.named if found else None for found in accounts],
+        }
+        return pa.table(columns, schema=ROWS)
+
+
+def _salt(shard: Shard) -> int:
+    return int.from_bytes(hashlib.sha256(shard.name.encode()).digest()[:8], "little")
+
+
+def _priorities(
+    positions: npt.NDArray[np.int64], salts: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    """Random words [d] that depend on shard and position alone (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        word = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + salts
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: npt.NDArray[np.uint64] = word ^ (word >> np.uint64(31))
+    return mixed
