@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from watermark import ed25519, greenlist
-from watermark.detect.counts import EpochScheme
+from watermark.detect.counts import Batch, EpochScheme
+from watermark.detect.counts_torch import TorchScheme
 from watermark.detect.pvalues import log10_tail
-from watermark.detect.windows import distinct_windows
 from watermark.detect.words import WordEncoder
 from watermark.errors import TicketError
 from watermark.keys import SUBKEYS, EpochKeys
@@ -98,20 +98,17 @@ def test_array_code_counts_the_answers(vectors: Vectors) -> None:
     for entry in vectors["answers"]:
         keys = epoch_keys(vectors, entry["epoch"])
         parameters = parameters_of(vectors, entry["epoch"])
-        windows = distinct_windows(entry["tokens"], keys, parameters)
-        for suspect in entry["scores"]:
-            key_of = {
-                "site": lambda _: 0,
-                "account": keys.account_key,
-                "call": keys.call_key,
-            }
-            for channel, expected in suspect["channels"].items():
-                found = windows[channel]
-                key = key_of[channel](suspect.get(channel))
-                hits = found.hits(greenlist.signed64(key))
-                assert (len(found), hits) == (expected["windows"], expected["hits"])
-                log10_p = log10_tail(hits, len(found), parameters.gamma)
-                assert log10_p == pytest.approx(float(expected["log10_p"]), abs=1e-9)
+        batch = Batch.of([entry["tokens"]])
+        for scheme in (EpochScheme(keys, parameters), TorchScheme(keys, parameters, "cpu")):
+            for suspect in entry["scores"]:
+                numbers = {"account": suspect["account"], "call": suspect["call"]}
+                counts = scheme.count(batch, **numbers)
+                for channel, expected in suspect["channels"].items():
+                    at = 0, CHANNELS.index(channel)
+                    windows, hits = int(counts.windows[at]), int(counts.hits[at])
+                    assert (windows, hits) == (expected["windows"], expected["hits"])
+                    log10_p = log10_tail(hits, windows, parameters.gamma)
+                    assert log10_p == pytest.approx(float(expected["log10_p"]), abs=1e-9)
 
 
 def test_array_code_reads_and_counts_the_words(vectors: Vectors) -> None:

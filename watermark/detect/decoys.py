@@ -7,6 +7,7 @@ windows are told apart as they should be. The true key's rank among them needs n
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from watermark.detect.pvalues import log10_tails
 from watermark.detect.report.summary import DecoyCheck
 from watermark.keys import EpochKeys
 from watermark.manifest import Parameters
+
+if TYPE_CHECKING:
+    from watermark.detect.filter import CommonFilter
 
 _LABEL = b"azeotrope decoy"
 _COIN, _DIGEST = np.uint64(1), np.uint64(2**64 - 2)
@@ -55,16 +59,16 @@ def decoy_keys(index: int) -> EpochKeys:
     return EpochKeys(epoch=0, created="", check="", channel=digest[:16], site=digest[16:])
 
 
-def decoys(batch: Batch, parameters: Parameters, count: int) -> Decoys:
+def decoys(
+    batch: Batch, parameters: Parameters, count: int, common: "CommonFilter | None" = None
+) -> Decoys:
     """Count the batch's distinct site windows, across documents, under `count` decoy keys."""
-    totals = np.array(
-        [_totals(batch, decoy_keys(index), parameters) for index in range(count)], np.int64
-    ).reshape(count, 2)
+    schemes = (EpochScheme(decoy_keys(index), parameters, common) for index in range(count))
+    totals = np.array([_totals(batch, scheme) for scheme in schemes], np.int64).reshape(count, 2)
     return Decoys(totals[:, 0], totals[:, 1], parameters.gamma)
 
 
-def _totals(batch: Batch, keys: EpochKeys, parameters: Parameters) -> tuple[int, int]:
-    scheme = EpochScheme(keys, parameters)
+def _totals(batch: Batch, scheme: EpochScheme) -> tuple[int, int]:
     if len(batch) == 1:
         counts, site = scheme.count(batch), CHANNEL_INDEX["site"]
         return int(counts.windows[0, site]), int(counts.hits[0, site])

@@ -115,8 +115,8 @@ class Scheme(Protocol):
         """Count the windows and hits of each document."""
         ...
 
-    def coins(self, batch: Batch) -> tuple[Counts, Coins]:
-        """Count each document, and list its distinct windows."""
+    def coins(self, batch: Batch, *, only: Channel | None = None) -> tuple[Counts, Coins]:
+        """Count each document, and list its distinct windows: all, or `only` one channel's."""
         ...
 
 
@@ -156,6 +156,7 @@ class Detector:
         self.level = level
         self.family_level = family_level
         self._device = device
+        self._common = common
         self._decoy_count = decoy_count
         self._epochs = [
             epoch_scheme(entry, manifest.parameters(entry.epoch), device, common)
@@ -190,7 +191,7 @@ class Detector:
     def _check(self, scheme: Scheme, batch: Batch, test: ChannelTest) -> DecoyCheck | None:
         if not self._decoy_count:
             return None
-        found = decoys(batch, scheme.parameters, self._decoy_count)
+        found = decoys(batch, scheme.parameters, self._decoy_count, self._common)
         return found.check(scheme.keys.epoch, test.z)
 
     def _verdict(self, test: ChannelTest, log10_p: float, parameters: Parameters) -> Verdict:
