@@ -11,7 +11,7 @@ from numpy.random import Generator as Random
 from benchmarks.attacks import edits, generated, tools
 from benchmarks.attacks.edits import Edit
 from benchmarks.attacks.generated import Load, Tokens
-from benchmarks.attacks.rewriting import paraphrased
+from benchmarks.attacks.rewriting import inverted, paraphrased
 from benchmarks.attacks.scoring import Judge, Row, scored
 from benchmarks.attacks.texts import decoded, human_tokens
 
@@ -118,7 +118,8 @@ def dilution(marked: Marked) -> Iterator[Row]:
     count, length = marked.tokens.shape
     human = decoded(human_tokens(count * length).reshape(count, length))
     mixed = [edits.dilute(text, other) for text, other in zip(marked.texts, human, strict=True)]
-    yield marked.scored("dilution", f"{length:,} in {length:,} of human text", mixed)
+    strength = f"{length:,} in {length:,} of human text"
+    yield marked.judged("dilution", strength, [marked.judge.ids(text) for text in mixed])
 
 
 def splices(marked: Marked) -> list[str]:
@@ -131,6 +132,8 @@ def rewriting(marked: Marked, load: Load) -> Iterator[Row]:
     """Yield what models and translators make of the texts."""
     some = marked.texts[:PARAPHRASED]
     yield marked.scored("paraphrase", "by SmolLM2-135M", paraphrased(some, load))
+    strength = "the same, surprising tokens demoted"
+    yield marked.scored("paraphrase", strength, inverted(some, load))
     again = tools.back_translated(marked.texts)
     yield marked.scored("back-translation", "Spanish, apertium", again)
 

@@ -102,9 +102,9 @@ def scored(
 
 
 def _changed(before: str, after: str) -> float:
-    """Share of the words that are not there any more in their order."""
-    old = words(before)
-    return 1 - kept_in_order(old, words(after)) / len(old)
+    """Words lost, replaced or put in, for each word that was there."""
+    old, new = words(before), words(after)
+    return (max(len(old), len(new)) - kept_in_order(old, new)) / len(old)
 
 
 def _kept(before: str, after: str) -> float:

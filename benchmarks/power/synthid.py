@@ -24,6 +24,7 @@ HEAD = 512
 # The published weights of the weighted mean fall linearly from 10 to 1. Times (depth - 1) they
 # are whole numbers, so that the score of fair coins has an exact distribution.
 _WEIGHTS = np.array([10 * (_DEPTH - 1) - 9 * depth for depth in range(_DEPTH)])
+_SCORES = 2**21  # more than the greatest score of 400 tokens
 
 
 def _original() -> Any:
@@ -77,15 +78,19 @@ def log10_ps(tokens: NDArray[np.int64], lengths: tuple[int, ...]) -> list[float]
 def _log10_tails(windows: int) -> NDArray[np.float64]:
     """log10 P(score >= s) for every s, if all coins of `windows` windows are fair.
 
-    The score is a sum of independent coins with whole weights; its characteristic function is
-    a product of cosines. The transform's rounding limits tails to about 1e-14.
+    The score of n windows is the sum of n independent ones: its transform is a power. What the
+    transform rounds away limits the tails to about 1e-14.
     """
-    size = int(windows * _WEIGHTS.sum()) + 1
-    angles = 2 * np.pi * np.arange(size // 2 + 1) / size
-    spectrum = np.ones(len(angles))
-    for weight in _WEIGHTS:
-        spectrum *= np.cos(angles * weight / 2) ** windows
-    phase = np.exp(-1j * angles * (size - 1) / 2)
-    masses = np.fft.irfft(spectrum * phase, size)
+    masses = np.fft.irfft(_one_window() ** windows, _SCORES)
     tails = np.cumsum(masses[::-1])[::-1]
     return np.log10(np.clip(tails, 1e-14, 1.0))
+
+
+@lru_cache(maxsize=1)
+def _one_window() -> NDArray[np.complex128]:
+    """Fourier transform of the distribution of one window's score."""
+    angles = -2 * np.pi * np.arange(_SCORES // 2 + 1) / _SCORES
+    transform = np.ones(len(angles), np.complex128)
+    for weight in _WEIGHTS:
+        transform *= (1 + np.exp(1j * angles * weight)) / 2
+    return transform
