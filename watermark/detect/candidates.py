@@ -17,7 +17,7 @@ Words = npt.NDArray[np.uint64]
 LARGEST_ACCOUNT = (1 << 24) - 1
 LARGEST_CALL = (1 << 64) - 1
 # A registry is read in blocks of this many bytes, so that its size does not matter.
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
