@@ -21,6 +21,7 @@ from proxy.demo.stage import MODEL, Stage, build
 from proxy.engine.weights import cache_root, demo_model
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
+from watermark.detect.encoder import Encoders
 from watermark.detect.page import render_page
 from watermark.detect.segments import judge
 from watermark.detect.terminal import render
@@ -105,19 +106,22 @@ def _judge(console: Console, stage: Stage, answers: list[questions.Answer]) -> N
     }
     keys = KeySet.load(stage.directory / "keyring.json")
     manifest = keys.manifest(stage.directory / "manifest.json")
-    encoder = TextTokenizer(stage.model)
+    encoders = Encoders(keys, TextTokenizer(stage.model), words=False)
     calls = sum(answer.calls + questions.EARLIER_CALLS for answer in answers[:-1])
     candidates = _candidates(stage, calls)
     detector = Detector(keys, manifest)
     judged = []
     for name, text in texts.items():
-        item = judge(name, text, encoder, detector, candidates)
+        item = judge(name, text, encoders, detector, candidates)
         judged.append(item)
-        console.print(render(item.name, item.detection, item.pieces))
+        console.print(render(item))
     page = stage.directory / "report.html"
     page.write_text(
         render_page(
-            judged, level=detector.level, tokenizer=stage.model.name, manifest=manifest.digest
+            judged,
+            level=detector.level,
+            reading=f"tokenizer {stage.model.name}",
+            manifest=manifest.digest,
         ),
         encoding="utf-8",
     )

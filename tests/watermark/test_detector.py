@@ -70,7 +70,9 @@ def test_a_planted_text_is_marked_and_counted_as_the_reference_counts(
     found = detector([keys]).judge(text)
     expected = reference.count(text, keys, EVEN)["site"]
     assert (found.site.windows, found.site.hits) == (expected.windows, expected.hits)
-    assert found.log10_p == log10_tail(expected.hits, expected.windows, 0.25) < -20
+    assert found.site.log10_p == log10_tail(expected.hits, expected.windows, 0.25) < -20
+    # The whole text is tested at nine tenths of the error.
+    assert found.log10_p == pytest.approx(found.site.log10_p - math.log10(0.9))
     assert found.verdict == "marked"
     assert (found.epoch, found.epochs_tested, found.account, found.call) == (1, 1, None, None)
 
@@ -159,7 +161,7 @@ def test_a_text_is_found_in_its_epoch_and_p_is_corrected(
         found = judge.judge(text, candidates(range(50)))
         assert (found.epoch, found.epochs_tested, found.verdict) == (epoch, 2, "marked")
         assert found.site.gamma == chosen.gamma
-        assert found.log10_p == found.site.log10_p + math.log10(2)
+        assert found.log10_p == pytest.approx(found.site.log10_p + math.log10(2 / 0.9))
         assert found.account is not None
         assert (found.account.number, found.account.named) == (5, True)
 

@@ -16,6 +16,8 @@ from rich.console import Console
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
 from watermark.detect.documents import FORMS, Document, read_documents
+from watermark.detect.encoder import Encoders
+from watermark.detect.filter import FILTER_DEFAULT, load_filter
 from watermark.detect.page import render_page
 from watermark.detect.segments import Judged, judge
 from watermark.detect.terminal import console, render
@@ -37,7 +39,7 @@ class _Session:
     `kept` holds the documents of sources that were read before (standard input comes once).
     """
 
-    encoder: TextTokenizer
+    encoders: Encoders
     detector: Detector
     candidates: Candidates
     form: str
@@ -49,7 +51,7 @@ class _Session:
         if documents is None:
             documents = read_documents(source, self.form, self.text_field, complain)
         for document in documents:
-            yield judge(document.name, document.text, self.encoder, self.detector, self.candidates)
+            yield judge(document.name, document.text, self.encoders, self.detector, self.candidates)
 
 
 @click.command()
@@ -84,6 +86,14 @@ class _Session:
     multiple=True,
     help="Instead of --tokenizer (repeatable): try each, judge with the best, correct for the "
     "number.",
+)
+@click.option("--words", is_flag=True, help="Test words instead of tokens (az1-words).")
+@click.option(
+    "--filter",
+    "common",
+    default=FILTER_DEFAULT,
+    show_default=True,
+    help="Common n-grams to leave out: default, none, or a file of build-filter.",
 )
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
@@ -123,6 +133,8 @@ def detect(
     manifest_path: Path,
     tokenizer: Path | None,
     tried: tuple[Path, ...],
+    words: bool,
+    common: str,
     registry: tuple[Path, ...],
     account_range: str | None,
     level: float,
@@ -150,16 +162,18 @@ def detect(
     manifest = keys.manifest(manifest_path)
     sources = sources or ("-",)
     detector = partial(Detector, keys, manifest, device=usable_device(device))
-    if tried or tokenizer is None:
-        _require_one_way(tokenizer, tried)
+    _require_one_way(tokenizer, tried, words=words)
+    kept: dict[str, list[Document]] = {}
+    encoder, tries = None, 1
+    if tried:
         kept = {each: list(read_documents(each, form, text_field, complain)) for each in sources}
         encoder, tries = _best(kept, tried, detector(level=level), manifest)
-    else:
-        kept, encoder, tries = {}, TextTokenizer(tokenizer), 1
+    elif tokenizer is not None and not words:
+        encoder = TextTokenizer(tokenizer)
         encoder.require(manifest.tokenizer)
     session = _Session(
-        encoder,
-        detector(level=level / tries, decoy_count=decoys or 0),
+        Encoders(keys, encoder, words=words),
+        detector(level=level / tries, common=load_filter(common, encoder), decoy_count=decoys or 0),
         read_candidates(registry, account_range),
         form,
         text_field,
@@ -175,26 +189,30 @@ def detect(
                 if as_json:
                     click.echo(json.dumps(record(item)))
                 else:
-                    screen.print(render(item.name, item.detection, item.pieces))
+                    screen.print(render(item))
         except AzeotropeError as error:
             complain(f"error: {error}")
             failed = True
     if not judged and not failed:
         raise InputError("no text to judge: the input holds no usable record")
     if html_path is not None:
-        page = render_page(
-            judged, level=level, tokenizer=str(encoder.path), manifest=manifest.digest
-        )
+        reading = f"tokenizer {encoder.path}" if encoder else "words (az1-words)"
+        page = render_page(judged, level=level, reading=reading, manifest=manifest.digest)
         _write_page(html_path, page)
     sys.exit(2 if failed else exit_status(judged))
 
 
-def _require_one_way(tokenizer: Path | None, tried: tuple[Path, ...]) -> None:
-    """Refuse a command line with neither --tokenizer nor --try-tokenizers, or with both."""
+def _require_one_way(tokenizer: Path | None, tried: tuple[Path, ...], *, words: bool) -> None:
+    """Refuse a command line without a way to read texts, or with --try-tokenizers and another."""
     if not tried:
-        raise click.UsageError(
-            "give --tokenizer (or set AZEOTROPE_TOKENIZER), or several with --try-tokenizers"
-        )
+        if tokenizer is None and not words:
+            raise click.UsageError(
+                "give --tokenizer (or set AZEOTROPE_TOKENIZER), several with --try-tokenizers, or "
+                "--words"
+            )
+        return
+    if words:
+        raise click.UsageError("--try-tokenizers and --words exclude each other")
     given = click.get_current_context().get_parameter_source("tokenizer")
     if tokenizer is not None and given is ParameterSource.COMMANDLINE:
         raise click.UsageError("--try-tokenizers stands instead of --tokenizer; give one of them")
@@ -233,7 +251,8 @@ def record(item: Judged) -> dict[str, Any]:
     detection["coins"] = len(item.detection.coins)
     if detection["decoys"] is not None:
         del detection["decoys"]["values"]
-    return {"document": item.name, **detection}
+    spans = [asdict(span) for span in item.spans]
+    return {"document": item.name, **detection, "form": item.form, "spans": spans}
 
 
 def read_candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:

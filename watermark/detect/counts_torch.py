@@ -96,7 +96,7 @@ class TorchScheme:
 
     def _found(self, batch: Batch) -> _Found:
         tokens = torch.from_numpy(batch.ids.astype(np.int64)).to(self.device)  # [n]
-        offsets = torch.from_numpy(batch.offsets).to(self.device)
+        offsets = torch.from_numpy(batch.offsets.astype(np.int64)).to(self.device)
         places = torch.arange(len(tokens), device=self.device)
         document = torch.searchsorted(offsets, places, right=True) - 1
         position = places - offsets[document]

@@ -13,6 +13,7 @@ from watermark.detect.decoys import decoys
 from watermark.detect.exhaustive import best_two, root_key
 from watermark.detect.pvalues import log10_tail, power
 from watermark.detect.report.summary import DecoyCheck
+from watermark.detect.spans import WHOLE_PART, find_spans, scan_documents, whole_or_spans
 from watermark.errors import InputError
 from watermark.greenlist import green_bits
 from watermark.keys import EpochKeys, KeySet
@@ -26,6 +27,8 @@ Verdict = Literal["marked", "inconclusive", "not marked", "invalid"]
 # probability, and if nothing at all points to a mark.
 _POWER = 0.99
 _UNREMARKABLE = math.log10(0.01)
+# A stretch is reported as marked at this family-wise p or below.
+_SPAN_LOG10_P = -3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,27 @@ class Coin:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedSpan:
+    """A marked stretch of a text: its first and last token (inclusive).
+
+    `windows` and `hits` are the stretch's own, `log10_p` is family-wise over the whole text.
+    """
+
+    first: int
+    last: int
+    windows: int
+    hits: int
+    log10_p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """What is known of one text.
 
-    `log10_p` is the site channel's, corrected for the number of epochs tested. The verdict
-    is "invalid" if decoy keys were tried and their statistic is not that of chance.
+    `site` is the test of the whole text, `log10_span_p` the family-wise p of its best span.
+    `log10_p` puts the two together (`watermark.detect.spans.whole_or_spans`), corrected for the
+    number of epochs tested, and of forms of the text (as given, normalised). The verdict is
+    "invalid" if decoy keys were tried and their statistic is not that of chance.
     """
 
     tokens: int
@@ -102,6 +121,9 @@ class Detection:
     account: Identification | None = None
     call: Identification | None = None
     decoys: DecoyCheck | None = None
+    forms_tested: int = 1
+    log10_span_p: float = 0.0
+    spans: tuple[MarkedSpan, ...] = ()
     coins: tuple[Coin, ...] = field(default=(), repr=False)
 
 
@@ -163,28 +185,49 @@ class Detector:
             for entry in keys.epochs
         ]
 
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Numbers of the epochs tested, oldest first."""
+        return tuple(scheme.keys.epoch for scheme in self._epochs)
+
     def judge(self, tokens: Sequence[int], candidates: Candidates | None = None) -> Detection:
         """Test one text, given as token ids, and search `candidates` for its writer."""
-        batch = Batch.of([tokens])
-        test, scheme = min(
-            ((_site_test(scheme, batch), scheme) for scheme in self._epochs),
-            key=lambda found: found[0].log10_p,
-        )
-        log10_p = min(test.log10_p + math.log10(len(self._epochs)), 0.0)
-        _, coins = scheme.coins(batch)
+        return self.judge_each([tokens] * len(self._epochs), candidates)
+
+    def judge_each(
+        self,
+        texts: Sequence[Sequence[int]],
+        candidates: Candidates | None = None,
+        *,
+        forms: int = 1,
+    ) -> Detection:
+        """As `judge`, with the text's ids in each epoch: words have others in each.
+
+        `forms` is the number of forms of the text that are tried, for which p is corrected.
+        """
+        looks = [
+            _look(scheme, Batch.of([tokens]))
+            for scheme, tokens in zip(self._epochs, texts, strict=True)
+        ]
+        look = min(looks, key=lambda one: one.log10_p)
+        scheme, coins = look.scheme, look.coins
+        log10_p = min(look.log10_p + math.log10(len(looks) * forms), 0.0)
         account, call = self._identify(scheme, coins, candidates or Candidates())
-        check = self._check(scheme, batch, test)
+        check = self._check(scheme, look.batch, look.site)
         valid = check is None or check.ok
         return Detection(
-            tokens=len(batch.ids),
-            verdict=self._verdict(test, log10_p, scheme.parameters) if valid else "invalid",
+            tokens=len(look.batch.ids),
+            verdict=self._verdict(look.site, log10_p, scheme.parameters) if valid else "invalid",
             epoch=scheme.keys.epoch,
-            epochs_tested=len(self._epochs),
-            site=test,
+            epochs_tested=len(looks),
+            forms_tested=forms,
+            site=look.site,
             log10_p=log10_p,
             account=account,
             call=call,
             decoys=check,
+            log10_span_p=look.log10_span_p,
+            spans=marked_spans(scheme.parameters, coins.of("site")),
             coins=_coins(scheme, coins, account, call),
         )
 
@@ -199,7 +242,7 @@ class Detector:
         if log10_p <= log10_level:
             return "marked"
         share = expected_green_share(parameters)
-        single = log10_level - math.log10(len(self._epochs))
+        single = log10_level + WHOLE_PART - math.log10(len(self._epochs))
         able = power(test.windows, parameters.gamma, share, single) >= _POWER
         return "not marked" if able and log10_p > _UNREMARKABLE else "inconclusive"
 
@@ -240,10 +283,44 @@ class Detector:
         )
 
 
-def _site_test(scheme: Scheme, batch: Batch) -> ChannelTest:
-    counts, site = scheme.count(batch), CHANNEL_INDEX["site"]
-    windows, hits = int(counts.windows[0, site]), int(counts.hits[0, site])
-    return ChannelTest.of(windows, hits, scheme.parameters.gamma)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One text under one epoch: `log10_p` is not corrected for epochs."""
+
+    scheme: Scheme
+    batch: Batch
+    coins: Coins
+    site: ChannelTest
+    log10_span_p: float
+    log10_p: float
+
+
+def _look(scheme: Scheme, batch: Batch) -> _Look:
+    counts, coins = scheme.coins(batch)
+    windows, hits = int(counts.windows[0, 0]), int(counts.hits[0, 0])
+    gamma = scheme.parameters.gamma
+    site = ChannelTest.of(windows, hits, gamma)
+    ends = np.array([0, windows], np.int64)
+    span = scan_documents(coins.of("site").green, ends, gamma)
+    both = whole_or_spans(np.array([site.log10_p]), span)
+    return _Look(scheme, batch, coins, site, float(span[0]), float(both[0]))
+
+
+def marked_spans(parameters: Parameters, site: Coins) -> tuple[MarkedSpan, ...]:
+    """Marked stretches of a text with these site coins, in text order."""
+    found = find_spans(
+        site.green, parameters.gamma, expected_green_share(parameters), _SPAN_LOG10_P
+    )
+    return tuple(
+        MarkedSpan(
+            int(site.position[span.first]),
+            int(site.position[span.last]),
+            span.windows,
+            span.hits,
+            span.log10_p,
+        )
+        for span in found
+    )
 
 
 def expected_green_share(parameters: Parameters) -> float:

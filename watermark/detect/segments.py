@@ -6,9 +6,12 @@ from typing import Literal
 
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Coin, Detection, Detector
-from watermark.detect.tokenizer import TextTokenizer
+from watermark.detect.encoder import Encoders, in_original
+from watermark.detect.normalise import normalise
+from watermark.detect.tokenizer import Encoded
 
 Colour = Literal["green", "red", "plain"]
+Form = Literal["as given", "normalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +27,60 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class CharacterSpan:
+    """A marked stretch of a text, by characters (end not included), with its family-wise p."""
+
+    start: int
+    end: int
+    log10_p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
-    """A document with its verdict and coloured pieces."""
+    """A document with its verdict and coloured pieces.
+
+    `form` tells which form of the text the verdict is of: "as given" or "normalised"; pieces and
+    spans are of the text as given in any case.
+    """
 
     name: str
     detection: Detection
     pieces: list[Segment]
+    form: Form = "as given"
+    spans: tuple[CharacterSpan, ...] = ()
 
 
 def judge(
-    name: str, text: str, tokenizer: TextTokenizer, detector: Detector, candidates: Candidates
+    name: str, text: str, encoders: Encoders, detector: Detector, candidates: Candidates
 ) -> Judged:
-    """Tokenise a text, test it, search `candidates` for its writer, and cut it by colour."""
-    encoded = tokenizer.encode(text)
-    detection = detector.judge(encoded.ids, candidates)
-    return Judged(name, detection, segments(text, encoded.offsets, detection.coins))
+    """Test a text, search `candidates` for its writer, and cut it by colour.
+
+    A text that normalisation changes is tested in both forms; the stronger result counts, with p
+    times two.
+    """
+    normalised = normalise(text)
+    forms: dict[Form, list[Encoded]] = {"as given": encoders.encode(text)}
+    if normalised.changes:
+        forms["normalised"] = [
+            in_original(encoded, normalised) for encoded in encoders.encode(normalised.text)
+        ]
+    tried = [
+        (form, encoded, _judge(detector, encoded, candidates, len(forms)))
+        for form, encoded in forms.items()
+    ]
+    form, encoded, detection = min(tried, key=lambda one: one[2].log10_p)
+    offsets = encoded[detector.epochs.index(detection.epoch)].offsets
+    spans = tuple(
+        CharacterSpan(offsets[span.first][0], offsets[span.last][1], span.log10_p)
+        for span in detection.spans
+    )
+    return Judged(name, detection, segments(text, offsets, detection.coins), form, spans)
+
+
+def _judge(
+    detector: Detector, encoded: Sequence[Encoded], candidates: Candidates, forms: int
+) -> Detection:
+    return detector.judge_each([one.ids for one in encoded], candidates, forms=forms)
 
 
 def segments(text: str, offsets: Sequence[tuple[int, int]], coins: Iterable[Coin]) -> list[Segment]:

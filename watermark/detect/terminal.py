@@ -12,7 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # what is shared with the report of a scan needs no torch
     from watermark.detect.detector import Detection, Identification
-    from watermark.detect.segments import Segment
+    from watermark.detect.segments import Judged
 
 # A suspect text must not steer the analyst's terminal, or spoof a report: control characters
 # become pictures; what turns the direction of writing, or is not seen, becomes its code point.
@@ -44,20 +44,35 @@ def format_rate(level: float) -> str:
     return f"{level:.0e}"
 
 
-def render(name: str, detection: Detection, pieces: list[Segment]) -> RenderableType:
-    """A panel: verdict, table of channels, and the text with its coins coloured."""
+def render(item: Judged) -> RenderableType:
+    """A panel: verdict, table of channels, marked spans, and the text with its coins coloured."""
+    detection = item.detection
     text = Text()
-    for piece in pieces:
+    for piece in item.pieces:
         text.append(visible(piece.text), _COLOUR_STYLE[piece.colour])
+    title = Text(visible_line(item.name))
+    parts: list[RenderableType] = [_verdict_line(item), channel_table(detection)]
+    parts += [*_span_line(item), *_decoy_line(detection), text]
+    return Panel(Group(*parts), title=title, title_align="left")
+
+
+def _verdict_line(item: Judged) -> Text:
+    detection = item.detection
     verdict = Text(detection.verdict.upper(), _VERDICT_STYLE[detection.verdict])
     verdict.append(f"   p = {format_p(detection.log10_p)}", "bold")
     verdict.append(f"   {detection.tokens} tokens, epoch {detection.epoch}", "dim")
     if detection.epochs_tested > 1:
         verdict.append(f" (p times {detection.epochs_tested} epochs)", "dim")
-    title = Text(visible_line(name))
-    parts: list[RenderableType] = [verdict, channel_table(detection)]
-    parts += [*_decoy_line(detection), text]
-    return Panel(Group(*parts), title=title, title_align="left")
+    if detection.forms_tested > 1:
+        verdict.append(f", read {item.form} (p times 2 forms)", "dim")
+    return verdict
+
+
+def _span_line(item: Judged) -> list[Text]:
+    if not item.spans:
+        return []
+    places = (f"{span.start} to {span.end} (p = {format_p(span.log10_p)})" for span in item.spans)
+    return [Text(f"marked span of characters {', '.join(places)}", "dim")]
 
 
 def _decoy_line(detection: Detection) -> list[Text]:

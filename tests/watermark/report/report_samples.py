@@ -62,10 +62,8 @@ def document(name: str, log10_p: float, *, repeat: int = 1, seed: int = 1) -> St
 def marked() -> ScanSummary:
     """A corpus of which a part is ours, with two accounts behind it."""
     pooled = (
-        PooledTest.of(2, "as given", "site", windows=2_113_400, hits=551_020, gamma=0.25),
-        PooledTest.of(2, "normalised", "site", windows=2_113_402, hits=550_410, gamma=0.25),
-        PooledTest.of(1, "as given", "site", windows=2_113_391, hits=528_104, gamma=0.25),
-        PooledTest.of(1, "normalised", "site", windows=2_113_397, hits=528_170, gamma=0.25),
+        PooledTest.of(2, "normalised", "site", windows=2_113_400, hits=551_020, gamma=0.25),
+        PooledTest.of(1, "normalised", "site", windows=2_113_391, hits=528_104, gamma=0.25),
     )
     histogram = (1412, 431, 402, 396, 388, 404, 379, 391, 377, 402) + (385,) * 9 + (553,)
     return ScanSummary(
@@ -75,15 +73,18 @@ def marked() -> ScanSummary:
         options=(("level", "1e-05"), ("fdr", "0.01"), ("text-field", "text"), ("decoys", "200")),
         verdict="marked",
         log10_p=pooled[0].log10_p + math.log10(4),
+        best_document=-31.7,
         level=1e-5,
         power=1.0,
-        corrections=(Correction("epochs", 2), Correction("ways to read the text", 2)),
+        corrections=(Correction("epochs", 2),),
         corpus=CorpusFacts(41, 66, 9000, 3_402_118, 3, 1, None, 57),
         tokenizer=TokenizerFacts("SmolLM2-135M-Instruct", 49152, "9ca9acd0" * 8, True, "fastokens"),
         keys=(KeyFacts(1, "5f3a90c1d27b44e8"), KeyFacts(2, "0c77fe12ab9034d5")),
         manifest_digest="b020734c" * 8,
         pooled=pooled,
-        share=ShareEstimate(Interval(0.0298, 0.0282, 0.0313), 0.61, Interval(0.142, 0.118, 0.166)),
+        share=ShareEstimate(
+            Interval(0.0298, 0.0282, 0.0313), 0.61, True, Interval(0.142, 0.118, 0.166)
+        ),
         documents=DocumentFacts(9000, 1034, 0.01, -2.94, histogram),
         decoys=decoys(3, 36.1),
         account_candidates=24_000,
@@ -95,7 +96,7 @@ def marked() -> ScanSummary:
             document("corpus/part-0003.jsonl.zst, record 118", -31.7, repeat=20),
             document("notes.txt", -9.4, seed=4),
         ),
-        filter=FilterFacts("the default filter", "11e0beef" * 8, 120_412),
+        filter=FilterFacts("default", "11e0beef" * 8, 0.0571),
         bad=(
             BadItem("record", "corpus/part-0003.jsonl.zst, record 77", "not JSON: line 1 column 9"),
             BadItem("file", "corpus/part-0009.jsonl.zst", "damaged: the zstd frame ends early"),
@@ -105,14 +106,15 @@ def marked() -> ScanSummary:
 
 def not_marked() -> ScanSummary:
     """The same corpus without a mark; no account was searched."""
-    pooled = (PooledTest.of(2, "as given", "site", windows=2_113_391, hits=528_104, gamma=0.25),)
+    pooled = (PooledTest.of(2, "normalised", "site", windows=2_113_391, hits=528_104, gamma=0.25),)
     return replace(
         marked(),
         verdict="not marked",
-        log10_p=pooled[0].log10_p,
+        log10_p=0.0,
+        best_document=-3.1,
         corrections=(),
         pooled=pooled,
-        share=ShareEstimate(Interval(0.0, 0.0, 0.0011), 0.61, Interval(0.01, 0.0, 0.032)),
+        share=ShareEstimate(Interval(0.0, 0.0, 0.0011), 0.48, False, Interval(0.01, 0.0, 0.032)),
         documents=DocumentFacts(9000, 0, 0.01, None, (450,) * 20),
         decoys=decoys(4, -0.4),
         account_candidates=0,
@@ -131,16 +133,17 @@ def invalid() -> ScanSummary:
 
 def tiny() -> ScanSummary:
     """One sentence: too little to say anything."""
-    pooled = (PooledTest.of(2, "as given", "site", windows=11, hits=6, gamma=0.25),)
+    pooled = (PooledTest.of(2, "normalised", "site", windows=11, hits=6, gamma=0.25),)
     return replace(
         marked(),
         verdict="inconclusive",
-        log10_p=pooled[0].log10_p,
+        log10_p=pooled[0].log10_p + math.log10(2),
+        best_document=pooled[0].log10_p,
         power=0.12,
         corrections=(),
         corpus=CorpusFacts(1, 1, 1, 19),
         pooled=pooled,
-        share=ShareEstimate(Interval(0.82, 0.0, 1.0), 0.61),
+        share=ShareEstimate(Interval(0.82, 0.0, 1.0), 0.48, False),
         documents=DocumentFacts(1, 0, 0.01, None, (1,) + (0,) * 19),
         decoys=None,
         accounts=(),
@@ -154,6 +157,7 @@ def nothing() -> ScanSummary:
     return replace(
         tiny(),
         log10_p=None,
+        best_document=None,
         power=None,
         pooled=(),
         corpus=CorpusFacts(0, 0, 0, 0, 4, 2),

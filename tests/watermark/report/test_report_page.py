@@ -96,14 +96,15 @@ def test_every_page_stands_alone(name: str) -> None:
     [
         (marked(), ["These texts contain our mark.", "with probability 4.5e-281 at most",
                     "less than one in 10²⁸⁰",
-                    "1.1e-281 times 2 (epochs) times 2 (ways to read the text): p = 4.5e-281",
+                    "pooled site tests: 1.1e-281 times 2 (epochs). Smallest p of a document: "
+                    "2.0e-32 times 9,000 (documents). Twice the smaller of the two: p = 4.5e-281",
                     "About 3.0 % of the distinct windows are marked", "1,034 of 9,000 documents",
                     "on average at most 10.3 of these would be wrong", "rank 1 of 201"]),
-        (not_marked(), ["No mark of ours was found in these texts (p = 0.651)",
+        (not_marked(), ["No mark of ours was found in these texts (p = 1.000)",
                         "with probability 0.999 or more", "A small marked part is not excluded",
                         "0 of 9,000 documents can be called marked", "rank 140 of 201"]),
         (invalid(), ["This run is invalid and gives no verdict", "The run is invalid."]),
-        (tiny(), ["It stays open whether", "with probability 0.034 at most",
+        (tiny(), ["It stays open whether", "with probability 0.069 at most",
                   "The decoy check was not made"]),
         (nothing(), ["Nothing was tested", "4 records and 2 files could not be read"]),
         (no_accounts(), ["None of 24,000 accounts is named"]),

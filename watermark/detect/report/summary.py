@@ -72,7 +72,7 @@ class KeyFacts:
 class PooledTest:
     """Exact test of one channel over all distinct windows of the corpus.
 
-    `form` says how the text was read: "as given", "normalised" or "words". `log10_p` is not
+    `form` says how the text was read: "normalised", or as "words". `log10_p` is not
     corrected; `green_share` is None without windows.
     """
 
@@ -119,8 +119,9 @@ class ShareEstimate:
 
     `windows` is the marked share of distinct windows, if marked text shows `green_share`: that of
     the marked spans found (`observed`), or a cautious guess from the mark's strength. `documents`
-    is Storey's estimate of the share of documents whose p-values are not chance, with the p beyond `storey_lambda` taken for chance (None: too
-    few documents). `confidence` is that of both intervals.
+    is Storey's estimate of the share of documents whose p-values are not chance, with the p
+    beyond `storey_lambda` taken for chance (None: too few documents). `confidence` is that of
+    both intervals.
     """
 
     windows: Interval

@@ -11,8 +11,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from watermark.detect.filter import FILTER_DEFAULT
 from watermark.detect.report import ScanSummary, print_summary
-from watermark.detect.scan.job import FILTER_DEFAULT, Equipment, ScanJob
+from watermark.detect.scan.job import Equipment, ScanJob
 from watermark.detect.scan.local import scan_locally
 from watermark.detect.scan.plan import SHARD_BYTES, Unit
 from watermark.detect.scan.progress import ScanProgress

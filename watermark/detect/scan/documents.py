@@ -7,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from watermark.detect.counts import Batch, Coins, search
-from watermark.detect.detector import Coin, expected_green_share
+from watermark.detect.detector import Coin, marked_spans
 from watermark.detect.distinct import WindowSample
+from watermark.detect.encoder import encode_normalised
 from watermark.detect.normalise import Normalised
 from watermark.detect.pvalues import log10_tail
 from watermark.detect.scan.job import Equipment
 from watermark.detect.segments import Segment, segments
-from watermark.detect.spans import find_spans
 
-_SPAN_LOG10_P = -3.0
 # The report shows that much of a document.
 _SHOWN_CHARACTERS = 20_000
 
@@ -109,37 +108,28 @@ class Examiner:
         if reading.text is None or reading.normalised is None:
             return []
         encoder = self._equipment.encoders[epoch]
-        if as_given or not reading.changed:
+        if as_given:
             return encoder.encode(reading.text).offsets
-        origin = reading.normalised.origin
-        return [
-            (int(origin[start]), int(origin[end]))
-            for start, end in encoder.encode(reading.normalised.text).offsets
-        ]
+        return encode_normalised(encoder, reading.normalised).offsets
 
     def _spans(
         self, site: Coins, epoch: int, reading: Reading, *, as_given: bool
     ) -> list[dict[str, Any]]:
-        parameters = self._parameters[epoch]
-        share = expected_green_share(parameters)
-        found = find_spans(site.green, parameters.gamma, share, _SPAN_LOG10_P)
+        found = marked_spans(self._parameters[epoch], site)
         # Character offsets take the slow tokenizer: only where there is a span to place.
         offsets = self._offsets(reading, epoch, as_given=as_given) if found else []
-        rows = []
-        for span in found:
-            first, last = int(site.position[span.first]), int(site.position[span.last])
-            rows.append(
-                {
-                    "start": offsets[first][0] if offsets else None,
-                    "end": offsets[last][1] if offsets else None,
-                    "first_token": first,
-                    "last_token": last,
-                    "windows": span.windows,
-                    "hits": span.hits,
-                    "log10_p": span.log10_p,
-                }
-            )
-        return rows
+        return [
+            {
+                "start": offsets[span.first][0] if offsets else None,
+                "end": offsets[span.last][1] if offsets else None,
+                "first_token": span.first,
+                "last_token": span.last,
+                "windows": span.windows,
+                "hits": span.hits,
+                "log10_p": span.log10_p,
+            }
+            for span in found
+        ]
 
     def _account(self, own: Coins, epoch: int) -> AccountSearch | None:
         keys = self._equipment.account_keys[epoch]

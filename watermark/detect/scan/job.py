@@ -5,33 +5,21 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from watermark.detect.candidates import Candidates
-from watermark.detect.counts import Batch, number_keys
+from watermark.detect.counts import number_keys
 from watermark.detect.detector import Scheme, epoch_scheme
-from watermark.detect.filter import CommonFilter
+from watermark.detect.encoder import Encoders
+from watermark.detect.filter import FILTER_DEFAULT, load_filter
 from watermark.detect.sources import Fields
-from watermark.detect.tokenizer import Encoded, TextTokenizer
-from watermark.detect.words import WordEncoder
-from watermark.errors import InputError
+from watermark.detect.tokenizer import TextTokenizer
 from watermark.keys import KeySet
 
 Encoding = Literal["tokens", "words"]
-FILTER_DEFAULT, FILTER_NONE = "default", "none"
-
-
-class Encoder(Protocol):
-    """From texts to ids: a tokenizer, or the words of az1-words."""
-
-    def encode(self, text: str) -> Encoded:
-        """Return ids and character offsets of one text."""
-
-    def encode_batch(self, texts: list[str]) -> Batch:
-        """Return the ids of many texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +27,9 @@ class ScanJob:
     """The options of a scan; picklable.
 
     `tokenizer` may be None where words or nothing but token ids are tested; `common` is
-    "default", "none" or a filter file; `account_range` as in `Candidates.add_range`. Levels: `level` of the verdict,
-    `fdr_level` of Benjamini-Hochberg, `family_level` of naming any account wrongly.
+    "default", "none" or a filter file; `account_range` as in `Candidates.add_range`. Levels:
+    `level` of the verdict, `fdr_level` of Benjamini-Hochberg, `family_level` of naming any account
+    wrongly.
     """
 
     keys: Path
@@ -69,8 +58,8 @@ class Equipment:
         self.keys = KeySet.load(job.keys)
         self.manifest = self.keys.manifest(job.manifest)
         self.tokenizer = self._load_tokenizer(job.tokenizer)
-        self.encoders = self._make_encoders()
-        self.common = self._load_filter()
+        self.encoders = Encoders(self.keys, self.tokenizer, words=job.encoding == "words")
+        self.common = load_filter(job.common, self.tokenizer)
         self.candidates = Candidates()
         for path in job.registries:
             self.candidates.add_registry(path, lambda message: None)
@@ -83,34 +72,6 @@ class Equipment:
         tokenizer = TextTokenizer(path)
         tokenizer.require(self.manifest.tokenizer)
         return tokenizer
-
-    def _make_encoders(self) -> list[Encoder]:
-        """One encoder an epoch (words have ids by epoch); none without a tokenizer."""
-        if self.job.encoding == "words":
-            return [WordEncoder(keys.words) for keys in self.keys.epochs]
-        return [self.tokenizer] * len(self.keys.epochs) if self.tokenizer else []
-
-    def encode(self, texts: list[str]) -> list[Batch]:
-        """Return the ids of texts, a batch an epoch; raises InputError without an encoder."""
-        if not self.encoders:
-            raise InputError(
-                "texts need the tokenizer of the marked model: give --tokenizer (or --words)"
-            )
-        if self.job.encoding == "words":
-            return [encoder.encode_batch(texts) for encoder in self.encoders]
-        return [self.encoders[0].encode_batch(texts)] * len(self.encoders)
-
-    def _load_filter(self) -> CommonFilter | None:
-        source = self.job.common
-        if source == FILTER_DEFAULT:
-            # Its passages are text: without a tokenizer there is nothing to make of them.
-            return CommonFilter.default(self.tokenizer) if self.tokenizer else None
-        if source == FILTER_NONE:
-            return None
-        common = CommonFilter.load(Path(source))
-        if self.tokenizer is not None:
-            common.require(self.tokenizer)
-        return common
 
     @cached_property
     def schemes(self) -> list[Scheme]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from watermark.detect.counts import Batch, Coins
 from watermark.detect.detector import Scheme
 from watermark.detect.pvalues import log10_tails
-from watermark.detect.spans import scan_documents
+from watermark.detect.spans import scan_documents, whole_or_spans
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -23,8 +23,8 @@ class Judgement:
     """Columns [d] of what the site channel says of each document.
 
     `epoch` indexes the epoch with the smallest p. `log10_p` is the whole document's exact p in
-    that epoch, `log10_span_p` the family-wise p of its best span there; `log10_corrected_p` is
-    twice the smaller of them, times the number of epochs.
+    that epoch, `log10_span_p` the family-wise p of its best span there; `log10_corrected_p` puts
+    the two together (`whole_or_spans`), times the number of epochs.
     """
 
     tokens: Integers
@@ -65,13 +65,13 @@ def judge_batch(
         rows.append((windows, hits, whole, span))
         results.append(EpochResult(site, _histogram(uniform_p(windows, hits, gamma, draws))))
     columns = [np.stack(column) for column in zip(*rows, strict=True)]  # each [epochs, d]
-    both = np.minimum(columns[2], columns[3])
-    best = np.argmin(both, axis=0)
-    windows, hits, whole, span = (column[best, np.arange(len(draws))] for column in columns)
-    corrected = np.minimum(whole, span) + _LOG10_2 + np.log10(len(schemes))
+    both = whole_or_spans(columns[2], columns[3])
+    places = np.argmin(both, axis=0), np.arange(len(draws))
+    windows, hits, whole, span = (column[places] for column in columns)
+    corrected = both[places] + np.log10(len(schemes))
     judgement = Judgement(
         tokens=np.diff(batches[-1].offsets),
-        epoch=best,
+        epoch=places[0],
         windows=windows,
         hits=hits,
         log10_p=whole,

@@ -70,7 +70,7 @@ class _Verdict:
 def summarise(equipment: Equipment, merged: Merged, about: Circumstances) -> ScanSummary:
     """Return the summary."""
     epochs = equipment.keys.epochs
-    form = equipment.job.encoding
+    form = "words" if equipment.job.encoding == "words" else "normalised"
     pooled = [
         PooledTest.of(
             keys.epoch,

@@ -119,8 +119,12 @@ class UnitScan:
         normalised = [normalise(text) for text in batch.texts]
         readings = [Reading(text, item) for text, item in zip(batch.texts, normalised, strict=True)]
         changed = np.array([i for i, reading in enumerate(readings) if reading.changed], np.int64)
-        main = self._equipment.encode([item.text for item in normalised])
-        given = self._equipment.encode([batch.texts[i] for i in changed]) if len(changed) else []
+        main = self._equipment.encoders.encode_batch([item.text for item in normalised])
+        given = (
+            self._equipment.encoders.encode_batch([batch.texts[i] for i in changed])
+            if len(changed)
+            else []
+        )
         return _Forms(readings, main, changed, given)
 
     def _test_given(
