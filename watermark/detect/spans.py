@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watermark.detect.kernels import compiled
-from watermark.detect.pvalues import log10_tails
+from watermark.detect.pvalues import log10_tail, log10_tails
 
 Integers = npt.NDArray[np.int64]
 Greens = npt.NDArray[np.uint8]
@@ -31,8 +31,9 @@ _STEPS_PER_LENGTH = 8
 # which its p can afford.
 WHOLE_PART, _SPANS_PART = math.log10(0.9), math.log10(0.1)
 # A span is drawn out while the loss of log likelihood since its best point stays below this
-# (the X-drop of sequence alignment): some twenty windows of unmarked text end it.
-_DROP = 5.0
+# (the X-drop of sequence alignment): some thirty windows of unmarked text end it, and chance
+# seldom cuts marked text.
+_DROP = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +102,20 @@ def find_spans(greens: Greens, gamma: float, green_share: float, log10_level: fl
     Spans are intervals whose family-wise p is at most 10^log10_level, strongest first, each
     drawn out or cut where the likelihood of marked text (`green_share`) against unmarked says.
     """
-    candidates = _significant(greens, gamma, log10_level)
     gain, loss = math.log(green_share / gamma), math.log((1 - green_share) / (1 - gamma))
     scores = np.where(greens == 1, gain, loss)
     free = np.ones(len(greens), bool)
     spans = []
-    for log10_p, start, length in candidates:
+    for log10_p, start, length in _significant(greens, gamma, log10_level):
         if not free[start : start + length].all():
             continue
-        first, last = _drawn_out(scores, free, start, start + length)
+        first, last = _drawn_out(scores, free, *_best_part(scores, start, start + length))
+        hits, windows = int(greens[first : last + 1].sum()), last - first + 1
+        # An interval may owe its p to the edge of a span that was found before.
+        if log10_tail(hits, windows, gamma) > log10_level:
+            continue
         free[first : last + 1] = False
-        hits = int(greens[first : last + 1].sum())
-        spans.append(Span(first, last, last - first + 1, hits, log10_p))
+        spans.append(Span(first, last, windows, hits, log10_p))
     return sorted(spans, key=lambda span: span.first)
 
 
@@ -130,14 +133,21 @@ def _significant(greens: Greens, gamma: float, log10_level: float) -> list[tuple
     return sorted(found)
 
 
+def _best_part(scores: npt.NDArray[np.float64], start: int, end: int) -> tuple[int, int]:
+    """First and last window of the part of [start, end) with the greatest sum (Kadane)."""
+    sums = np.concatenate([[0.0], np.cumsum(scores[start:end])])
+    before = np.minimum.accumulate(sums)[:-1]
+    last = int(np.argmax(sums[1:] - before))
+    first = int(np.argmin(sums[: last + 1]))
+    return start + first, start + last
+
+
 def _drawn_out(
-    scores: npt.NDArray[np.float64], free: npt.NDArray[np.bool_], start: int, end: int
+    scores: npt.NDArray[np.float64], free: npt.NDArray[np.bool_], first: int, last: int
 ) -> tuple[int, int]:
-    """Best first and last window of a span seeded by the interval [start, end)."""
-    middle = (start + end) // 2
-    last = middle + _reach(scores[middle:], free[middle:])
-    first = middle - _reach(scores[middle::-1], free[middle::-1])
-    return first, last
+    """Best first and last window of a span that holds the windows first to last."""
+    left = _reach(scores[first::-1], free[first::-1])
+    return first - left, last + _reach(scores[last:], free[last:])
 
 
 def _reach(scores: npt.NDArray[np.float64], free: npt.NDArray[np.bool_]) -> int:

@@ -3,6 +3,7 @@
 job.py        what is to be scanned, with what: the options, and what a worker makes of them
 plan.py       shards put together into units of work
 reading.py    the documents of a unit, in batches
+tokens.py     their token ids, from the cache where it has them
 judging.py    p-values of a batch of documents, over epochs and over the forms of a text
 documents.py  a document that looks marked, more closely
 unit.py       one unit: read, tokenise, judge, keep what the summary needs

@@ -50,11 +50,13 @@ class ScanJob:
 class Equipment:
     """Everything that a worker loads once: keys, encoder, filter, candidates.
 
-    Raises AzeotropeError if something is missing or does not fit.
+    `warnings` collects what went wrong without harm. Raises AzeotropeError if something is missing
+    or does not fit.
     """
 
     def __init__(self, job: ScanJob) -> None:
         self.job = job
+        self.warnings: list[str] = []
         self.keys = KeySet.load(job.keys)
         self.manifest = self.keys.manifest(job.manifest)
         self.tokenizer = self._load_tokenizer(job.tokenizer)
@@ -72,6 +74,11 @@ class Equipment:
         tokenizer = TextTokenizer(path)
         tokenizer.require(self.manifest.tokenizer)
         return tokenizer
+
+    def take_warnings(self) -> list[str]:
+        """Return the warnings since the last call."""
+        taken, self.warnings = list(self.warnings), []
+        return taken
 
     @cached_property
     def schemes(self) -> list[Scheme]:

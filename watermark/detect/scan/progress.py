@@ -59,6 +59,8 @@ class ScanProgress:
 
     def finish(self, unit: Unit) -> None:
         """Add a finished unit."""
+        for warning in unit.part.facts()["warnings"]:
+            self._progress.console.print(warning, style="yellow")
         self._finished += unit.size
         self._underway = max(self._underway - unit.size, 0)
         self._show()

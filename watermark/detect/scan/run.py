@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from watermark.detect.report import ScanSummary, render_report
@@ -14,6 +13,7 @@ from watermark.detect.scan.job import Equipment
 from watermark.detect.scan.merging import Merger
 from watermark.detect.scan.plan import Unit, units
 from watermark.detect.scan.summarise import Circumstances, summarise
+from watermark.detect.scan.tokens import release
 from watermark.detect.sources import Shard
 from watermark.errors import InputError
 
@@ -97,7 +97,7 @@ def run_scan(
         equipment,
         merged,
         Circumstances(
-            version=_version(),
+            version=release(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             command=command,
             options=tuple(options),
@@ -108,10 +108,3 @@ def run_scan(
     )
     output.finish(summary)
     return summary
-
-
-def _version() -> str:
-    try:
-        return version("azeotrope")
-    except PackageNotFoundError:
-        return "unknown (not installed)"

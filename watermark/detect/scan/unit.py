@@ -19,6 +19,7 @@ from watermark.detect.scan.job import Equipment
 from watermark.detect.scan.judging import HISTOGRAM_BINS, Judgement, better_form, judge_batch
 from watermark.detect.scan.parts import ROWS, Part, TokenSample
 from watermark.detect.scan.reading import UnitBatch, UnitInput
+from watermark.detect.scan.tokens import UnitTokens
 from watermark.detect.sources import Shard
 
 # Told (about how many bytes were read, documents, tokens) after every batch.
@@ -67,12 +68,14 @@ class UnitScan:
         self._strongest: list[tuple[float, int, int, dict[str, Any]]] = []
         self._totals = {"documents": 0, "tokens": 0, "normalised": 0}
         self._input = UnitInput(shards, equipment.job.fields)
+        self._tokens = UnitTokens(equipment, part.path.name)
         # By place, so that a document's draw does not depend on what else is scanned.
         self._salts = np.array([_salt(shard) for shard in shards], np.uint64)
 
     def run(self) -> None:
         """Scan to the end; a damaged file keeps what was read of it, with the reason."""
-        with pq.ParquetWriter(self._part.rows, ROWS, compression="zstd") as writer:
+        rows = pq.ParquetWriter(self._part.rows, ROWS, compression="zstd")
+        with rows as writer, self._tokens:
             for batch in self._input:
                 writer.write_table(self._batch(batch))
         for distinct in self._distinct:
@@ -84,6 +87,7 @@ class UnitScan:
             {
                 **self._totals,
                 **self._input.facts(),
+                "warnings": self._equipment.take_warnings(),
                 "histograms": self._histograms.tolist(),
                 "strongest": [item for *_, item in strongest],
             }
@@ -119,7 +123,7 @@ class UnitScan:
         normalised = [normalise(text) for text in batch.texts]
         readings = [Reading(text, item) for text, item in zip(batch.texts, normalised, strict=True)]
         changed = np.array([i for i, reading in enumerate(readings) if reading.changed], np.int64)
-        main = self._equipment.encoders.encode_batch([item.text for item in normalised])
+        main = self._tokens.encode(batch.positions, [item.text for item in normalised])
         given = (
             self._equipment.encoders.encode_batch([batch.texts[i] for i in changed])
             if len(changed)
