@@ -1,6 +1,7 @@
 """The command `azeotrope trace`: what goes in, what comes out, and with which status."""
 
 import json
+import math
 import random
 import string
 from itertools import chain
@@ -14,6 +15,12 @@ from detect_texts import ACCOUNT, CALL, Texts, records
 from watermark.detect.candidates import Candidates
 from watermark.detect.trace_cli import trace
 from watermark.errors import AzeotropeError, InputError
+from watermark.words import word_id
+from watermark.words import words as words_of
+
+WORDS = " ".join(
+    f"{first}{second}" for first in "bdfgklmnprst" for second in string.ascii_lowercase
+)
 
 
 def invoke(*arguments: object, stdin: bytes | None = None, **options: Any) -> Result:
@@ -70,7 +77,8 @@ def test_the_json_form_has_the_documented_fields(texts: Texts) -> None:
     options = [*texts.options, "--registry", texts.registry(), "--json"]
     (found,) = records(invoke(path, *options))
     assert set(found) == {
-        "document", "named", "tokens", "epochs_searched", "account", "call", "pieces",
+        "document", "named", "tokens", "epochs_searched", "forms_searched", "account", "call",
+        "pieces",
     }  # fmt: skip
     for channel in ("account", "call"):
         assert set(found[channel]) == {
@@ -111,6 +119,35 @@ def test_two_accounts_of_one_text_are_told_apart_by_characters(
     ).stdout  # fmt: skip
     assert "NAMED   account 5, account 9" in shown
     assert f"{left['start']}-{left['end']}" in shown
+
+
+def test_invisible_characters_hide_nobody(texts: Texts) -> None:
+    marked = texts.text()
+    path = texts.file("a.txt", "\u200b".join(marked))
+    options = [*texts.options, "--registry", texts.registry(), "--json"]
+    (found,) = records(invoke(path, *options))
+    (plain,) = records(invoke(texts.file("b.txt", marked), *options))
+    assert (found["forms_searched"], plain["forms_searched"]) == (2, 1)
+    for channel in ("account", "call"):
+        assert found[channel]["named"]
+        assert found[channel]["winner"] == plain[channel]["winner"]
+        assert found[channel]["factor"] == 2 * plain[channel]["factor"]
+    # Places are those of the text as given, in which every other character is invisible.
+    (piece,), (other,) = found["pieces"], plain["pieces"]
+    assert piece["start"] == 2 * other["start"]
+    assert piece["log10_family_p"] == pytest.approx(other["log10_family_p"] + math.log10(2))
+
+
+def test_words_are_traced_without_a_tokenizer(texts: Texts, plant: Any) -> None:
+    vocabulary = {word_id(word, texts.keys.words): word for word in words_of(WORDS)}
+    ids = plant(
+        random.Random(3), texts.keys, texts.parameters, sorted(vocabulary), 500, account=ACCOUNT
+    )
+    path = texts.file("a.txt", " ".join(vocabulary[number] for number in ids))
+    result = invoke(path, *texts.options[:4], "--words", "--accounts", "1-500", "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = records(result)
+    assert (found["account"]["winner"]["number"], found["account"]["named"]) == (ACCOUNT, True)
 
 
 # ---- status
@@ -192,6 +229,12 @@ def test_an_option_outside_its_range_is_a_usage_error(texts: Texts, options: lis
     result = invoke(texts.file("a.txt", "text"), *texts.options, *options)
     assert result.exit_code == 2
     assert options[0] in result.stderr
+
+
+def test_a_way_to_read_texts_must_be_given(texts: Texts) -> None:
+    result = invoke(texts.file("a.txt", "text"), *texts.options[:4], "--accounts", "1-9")
+    assert result.exit_code == 2
+    assert "--tokenizer" in result.stderr
 
 
 def test_a_bad_file_does_not_lose_the_results_of_the_others(texts: Texts) -> None:

@@ -40,10 +40,10 @@ class Search:
     """The exhaustive search of one channel over the whole text.
 
     `log10_family_p` is the winner's p times `factor`, the number of tests (numbers times epochs
-    times questions). The winner is `named` if that is at most the family-wise level and the
-    runner-up's p is greater. `margin_hits` and `margin_log10_p` are how far the runner-up is
-    behind (None if nobody else was searched). `possible` says whether a text that is green
-    throughout would have been enough to name anybody.
+    times forms of the text times questions). The winner is `named` if that is at most the
+    family-wise level and the runner-up's p is greater. `margin_hits` and `margin_log10_p` are how
+    far the runner-up is behind (None if nobody else was searched). `possible` says whether a text
+    that is green throughout would have been enough to name anybody.
     """
 
     winner: Suspect
@@ -70,10 +70,14 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What tracing one text found; `pieces` in text order."""
+    """What tracing one text found; `pieces` in text order.
+
+    `forms_searched` is how many forms of the text (as given, normalised) p is corrected for.
+    """
 
     tokens: int
     epochs_searched: int
+    forms_searched: int
     account: Search | None
     call: Search | None
     pieces: tuple[Piece, ...] = field(default=())
@@ -83,6 +87,12 @@ class Trace:
         """Whether anyone is named, for the whole text or a piece of it."""
         whole = any(found is not None and found.named for found in (self.account, self.call))
         return whole or bool(self.pieces)
+
+    @property
+    def log10_family_p(self) -> float:
+        """The smallest family-wise p of all answers, as a decimal logarithm."""
+        searches = [found for found in (self.account, self.call) if found is not None]
+        return min((found.log10_family_p for found in (*searches, *self.pieces)), default=0.0)
 
     @property
     def possible(self) -> bool:
@@ -113,9 +123,8 @@ class Tracer:
         self._schemes = [
             epoch_scheme(entry, manifest.parameters(entry.epoch), device, common)
             for entry in keys.epochs
-            if entry.account_root and entry.call_root
         ]
-        if not self._schemes:
+        if not all(entry.account_root and entry.call_root for entry in keys.epochs):
             raise InputError(
                 f"{keys.path}: no account keys in this export; name accounts with the keyring or "
                 "a full detector export (azeotrope keys export-detector)"
@@ -136,14 +145,33 @@ class Tracer:
 
         `progress` is told how many calls were tried since it was last called.
         """
-        batch = Batch.of([tokens])
-        coins = [scheme.coins(batch)[1] for scheme in self._schemes]
-        account = self._search("account", coins, candidates.accounts, candidates)
+        return self.trace_each([tokens] * self.epochs, candidates, calls, progress)
+
+    def trace_each(
+        self,
+        texts: Sequence[Sequence[int]],
+        candidates: Candidates,
+        calls: Numbers,
+        progress: Callable[[int], None] | None = None,
+        *,
+        forms: int = 1,
+    ) -> Trace:
+        """As `trace`, with the text's ids in each epoch: words have others in each.
+
+        `forms` is the number of forms of the text that are traced, for which p is corrected.
+        """
+        coins = [
+            scheme.coins(Batch.of([tokens]))[1]
+            for scheme, tokens in zip(self._schemes, texts, strict=True)
+        ]
+        account = self._search("account", coins, candidates.accounts, candidates, forms=forms)
+        call = self._search("call", coins, calls, candidates, forms=forms, progress=progress)
         return Trace(
-            tokens=len(batch.ids),
+            tokens=len(texts[0]),
             epochs_searched=self.epochs,
+            forms_searched=forms,
             account=account,
-            call=self._search("call", coins, calls, candidates, progress),
+            call=call,
             pieces=self._pieces(coins, account.factor, candidates) if account else (),
         )
 
@@ -153,6 +181,8 @@ class Tracer:
         coins: Sequence[Coins],
         numbers: Numbers,
         candidates: Candidates,
+        *,
+        forms: int,
         progress: Callable[[int], None] | None = None,
     ) -> Search | None:
         if not len(numbers):
@@ -168,7 +198,7 @@ class Tracer:
         winner, *others = sorted(found, key=lambda suspect: suspect.test.log10_p)
         runner_up = others[0] if others else None
         questions = _ACCOUNT_QUESTIONS if channel == "account" else 1
-        factor = len(numbers) * self.epochs * questions
+        factor = len(numbers) * self.epochs * forms * questions
         family = min(winner.test.log10_p + math.log10(factor), 0.0)
         ahead = runner_up is None or winner.test.log10_p < runner_up.test.log10_p
         tests = [suspect.test for suspect in found]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,10 @@ from rich.console import Console
 from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
 from watermark.detect.cli import complain, read_candidates, usable_device
 from watermark.detect.documents import FORMS, Document, read_documents
+from watermark.detect.encoder import Encoders, in_original
 from watermark.detect.exhaustive import CHUNK, Numbers
+from watermark.detect.filter import FILTER_DEFAULT, load_filter
+from watermark.detect.normalise import normalise
 from watermark.detect.terminal import console
 from watermark.detect.tokenizer import Encoded, TextTokenizer
 from watermark.detect.trace import Search, Trace, Tracer
@@ -31,7 +34,8 @@ _MOST_CALLS = 1 << 40
 class _Session:
     """One run of the command: what it searches for, and with."""
 
-    encoder: TextTokenizer
+    epochs: tuple[int, ...]
+    encoders: Encoders
     tracer: Tracer
     candidates: Candidates
     calls: Numbers
@@ -39,15 +43,38 @@ class _Session:
 
     def trace(self, document: Document) -> Trace:
         """Trace a text and print what was found (without a screen: as JSON)."""
-        encoded = self.encoder.encode(document.text)
-        with _progress(document.name, len(self.calls) * self.tracer.epochs) as progress:
-            found = self.tracer.trace(encoded.ids, self.candidates, self.calls, progress)
-        places = character_spans(found, encoded)
+        forms = self._forms(document.text)
+        total = len(self.calls) * len(self.epochs) * len(forms)
+        with _progress(document.name, total) as progress:
+            traces = [
+                self.tracer.trace_each(
+                    [encoded.ids for encoded in form],
+                    self.candidates,
+                    self.calls,
+                    progress,
+                    forms=len(forms),
+                )
+                for form in forms
+            ]
+        index = min(range(len(traces)), key=lambda i: traces[i].log10_family_p)
+        found = traces[index]
+        offsets = {
+            epoch: encoded.offsets for epoch, encoded in zip(self.epochs, forms[index], strict=True)
+        }
+        places = character_spans(found, offsets)
         if self.screen is not None:
             self.screen.print(render(document.name, found, self.candidates.name, places))
         else:
             click.echo(json.dumps(record(document.name, found, self.candidates, places)))
         return found
+
+    def _forms(self, text: str) -> list[list[Encoded]]:
+        """Encode the text as given, and normalised if that changes it, for each epoch."""
+        forms, normalised = [self.encoders.encode(text)], normalise(text)
+        if normalised.changes:
+            other = self.encoders.encode(normalised.text)
+            forms.append([in_original(encoded, normalised) for encoded in other])
+        return forms
 
 
 @click.command()
@@ -71,10 +98,17 @@ class _Session:
 @click.option(
     "--tokenizer",
     type=click.Path(path_type=Path),
-    required=True,
     envvar="AZEOTROPE_TOKENIZER",
     show_envvar=True,
-    help="Directory of the marked model, or its tokenizer.json.",
+    help="Directory of the marked model, its tokenizer.json, or its GGUF file.",
+)
+@click.option("--words", is_flag=True, help="Trace by words instead of tokens (az1-words).")
+@click.option(
+    "--filter",
+    "common",
+    default=FILTER_DEFAULT,
+    show_default=True,
+    help="Common n-grams to leave out: default, none, or a file of build-filter.",
 )
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
@@ -115,7 +149,9 @@ def trace(
     sources: tuple[str, ...],
     keys_path: Path,
     manifest_path: Path,
-    tokenizer: Path,
+    tokenizer: Path | None,
+    words: bool,
+    common: str,
     registry: tuple[Path, ...],
     accounts: str | None,
     calls: str,
@@ -140,17 +176,27 @@ def trace(
     """
     keys = KeySet.load(keys_path)
     manifest = keys.manifest(manifest_path)
-    encoder = TextTokenizer(tokenizer)
-    encoder.require(manifest.tokenizer)
+    encoder = None if words or tokenizer is None else TextTokenizer(tokenizer)
+    if encoder is not None:
+        encoder.require(manifest.tokenizer)
+    elif not words:
+        raise click.UsageError("give --tokenizer (or set AZEOTROPE_TOKENIZER), or --words")
     tracer = Tracer(
-        keys, manifest, family_level=family_level, device=usable_device(device), threads=threads
+        keys,
+        manifest,
+        family_level=family_level,
+        device=usable_device(device),
+        threads=threads,
+        common=load_filter(common, encoder),
     )
     candidates = read_candidates(registry, accounts)
     searched = _calls(calls, candidates)
     if not len(candidates.accounts) and not len(searched):
         raise InputError("nobody to search: give --registry, --accounts or --calls LOW-HIGH")
     screen = None if as_json else console(color)
-    session = _Session(encoder, tracer, candidates, searched, screen)
+    encoders = Encoders(keys, encoder, words=words)
+    epochs = tuple(entry.epoch for entry in keys.epochs)
+    session = _Session(epochs, encoders, tracer, candidates, searched, screen)
     traces, failed = [], False
     for source in sources or ("-",):
         try:
@@ -171,9 +217,12 @@ def exit_status(traces: list[Trace]) -> int:
     return 1 if any(found.possible for found in traces) else 3
 
 
-def character_spans(found: Trace, encoded: Encoded) -> Places:
-    """Half-open character spans of the pieces of a text."""
-    return [(encoded.offsets[p.first][0], encoded.offsets[p.last][1]) for p in found.pieces]
+def character_spans(found: Trace, offsets: Mapping[int, Sequence[tuple[int, int]]]) -> Places:
+    """Half-open character spans of the pieces, from the character offsets in each epoch."""
+    return [
+        (offsets[piece.epoch][piece.first][0], offsets[piece.epoch][piece.last][1])
+        for piece in found.pieces
+    ]
 
 
 def record(name: str, found: Trace, candidates: Candidates, places: Places) -> dict[str, Any]:
@@ -187,6 +236,7 @@ def record(name: str, found: Trace, candidates: Candidates, places: Places) -> d
         "named": found.named,
         "tokens": found.tokens,
         "epochs_searched": found.epochs_searched,
+        "forms_searched": found.forms_searched,
         "account": _search_record(found.account),
         "call": _search_record(found.call),
         "pieces": pieces,

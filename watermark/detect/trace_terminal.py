@@ -57,7 +57,8 @@ def _headline(found: Trace, names: Callable[[int], str]) -> Text:
     else:
         text = Text("TOO SHORT to name anybody", "bold yellow")
     epochs = f", {found.epochs_searched} epochs" if found.epochs_searched > 1 else ""
-    return text.append(f"   {found.tokens} tokens{epochs}", "dim")
+    forms = ", as given and normalised" if found.forms_searched > 1 else ""
+    return text.append(f"   {found.tokens} tokens{epochs}{forms}", "dim")
 
 
 def _question(channel: str, search: Search, found: Trace) -> str:
