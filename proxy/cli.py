@@ -26,13 +26,27 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("watermark.cli:keys", "Make, rotate and export keys."),
     "detect": ("watermark.detect.cli:detect", "Find marks in texts and name account and call."),
     "scan": ("watermark.detect.scan.cli:scan", "Test whole corpora, and report."),
+    "trace": ("watermark.detect.trace_cli:trace", "Search all accounts and calls for a writer."),
     "engine": ("proxy.engine.cli:engine", "Run the built-in engine (for trial and tests)."),
     "demo": ("proxy.demo:demo", "Show it all on a real model."),
 }
 
 # Packages of the extras: the gateway runs without them.
 OPTIONAL = frozenset(
-    {"accelerate", "gguf", "jinja2", "openai", "tokenizers", "torch", "transformers"}
+    {
+        "accelerate",
+        "fastokens",
+        "fsspec",
+        "gguf",
+        "jinja2",
+        "numba",
+        "openai",
+        "pyarrow",
+        "tokenizers",
+        "torch",
+        "transformers",
+        "zstandard",
+    }
 )
 
 
@@ -95,8 +109,8 @@ def main(arguments: list[str] | None = None) -> None:
         if missing not in OPTIONAL:
             raise
         _fail(
-            f"{missing} is not installed: run `pip install 'azeotrope[demo]'` for detect, engine "
-            "and demo ([detect] or [engine] for one of them)"
+            f"{missing} is not installed: run `pip install 'azeotrope[demo]'` for detect, scan, trace, "
+            "engine and demo ([detect] or [engine] for one of them)"
         )
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Python would complain again at exit.

@@ -83,7 +83,7 @@ def test_a_corpus_with_marked_records_is_marked(run: Scan, corpus: Path, tmp_pat
 
 def test_rows_say_what_detect_says(run: Scan, corpus: Path, texts: Texts, tmp_path: Path) -> None:
     run(corpus)
-    keys = KeySet.load(texts.keys_path if hasattr(texts, "keys_path") else texts.options[1])
+    keys = KeySet.load(texts.options[1])
     detector = Detector(keys, keys.manifest(texts.options[3]))
     tokenizer = TextTokenizer(texts.options[5])
     lines = [line for line in corpus.read_text().split("\n")[:-1] if line.endswith("}")]
@@ -168,7 +168,11 @@ def test_accounts_behind_the_corpus_are_named(
     registry = texts.registry("ACME Research")
     run(corpus, "--registry", registry, "--account-range", "1-500")
     (account,) = summary(tmp_path)["accounts"]
-    assert (account["number"], account["documents"]) == (ACCOUNT, 10)
+    assert (account["number"], account["name"], account["documents"]) == (
+        ACCOUNT,
+        "ACME Research",
+        10,
+    )
     assert account["log10_family_p"] < -20
     named = {row["account"] for row in rows(tmp_path) if row["account_named"]}
     assert named == {ACCOUNT}

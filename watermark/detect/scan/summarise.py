@@ -41,7 +41,7 @@ _UNREMARKABLE = -2.0
 _STOREY_LAMBDA = 0.5
 _NEW_WINDOWS, _LEAST_DOCUMENTS = 20, 50
 # From so many windows on, the spans found tell how green marked text is in this corpus.
-_SPAN_WINDOWS = 2000
+_SPAN_WINDOWS = 1000
 # The decoy keys are tried on so many tokens of the sample.
 _DECOY_TOKENS = 1 << 18
 _BAD_SHOWN = 100
