@@ -354,10 +354,13 @@ def test_texts_of_marked_strangers_name_nobody_who_is_searched(
         assert not tracer([keys]).trace(text, among, range(1, 1000)).named
 
 
-def test_threads_change_nothing(keys: EpochKeys, plant: Plant) -> None:
+def test_threads_change_nothing(
+    keys: EpochKeys, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(17)
     text = plant(rng, keys, PARAMETERS, IDS, 300, account=8)
     text += plant(rng, keys, PARAMETERS, IDS, 300, account=9)
+    monkeypatch.setattr(exhaustive, "_WORTH_THREADS", 0)
     traces = [
         tracer([keys], threads=threads).trace(text, accounts(), range(1, 3000))
         for threads in (1, 2, 3)

@@ -19,6 +19,8 @@ Numbers = range | Words
 Result = TypeVar("Result")
 # Numbers of a chunk: numbers, keys and hits take 8 MiB a thread.
 CHUNK = 1 << 18
+# Key-window pairs below which starting threads takes longer than they save.
+_WORTH_THREADS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,6 +48,12 @@ def chunks(numbers: Numbers, size: int) -> Iterator[Words]:
             yield part
 
 
+def chunk_size(numbers: Numbers, windows: int, threads: int) -> int:
+    """Numbers of a chunk: all if they are few, else so many that every thread has some."""
+    parts = threads if len(numbers) * windows > _WORTH_THREADS else 1
+    return max(min(CHUNK, -(-len(numbers) // parts)), 1)
+
+
 def best_two(
     root: bytes,
     numbers: Numbers,
@@ -66,9 +74,10 @@ def best_two(
         hits = hits_of(number_keys(root, part), coins, gamma_bits)
         return _two_of(part, hits, len(coins))
 
-    size = max(min(CHUNK, -(-len(numbers) // threads)), 1)
     best: list[Scored] = []
-    for part, found in each(run, chunks(numbers, size), threads):
+    for part, found in each(
+        run, chunks(numbers, chunk_size(numbers, len(coins), threads)), threads
+    ):
         best = nsmallest(2, best + found)
         if progress is not None:
             progress(len(part))

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watermark.detect.counts import Coins, Integers, Words, number_keys, word_places
-from watermark.detect.exhaustive import CHUNK, Numbers, chunks, each
+from watermark.detect.exhaustive import Numbers, chunk_size, chunks, each
 from watermark.detect.kernels_trace import LONGEST, PLACE_BITS, Windows, best_stretches
 from watermark.detect.pvalues import LN10, log10_tails
 from watermark.errors import InputError
@@ -211,7 +211,7 @@ def _suspects(track: Track, accounts: Numbers, least: float, threads: int) -> Wo
         found: Words = part[track.best(part, 0, len(track.positions)).log10_p <= least]
         return found
 
-    size = max(min(CHUNK, -(-len(accounts) // threads)), 1)
+    size = chunk_size(accounts, len(track.positions), threads)
     found = [some for _, some in each(run, chunks(accounts, size), threads)]
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
