@@ -109,8 +109,8 @@ def main(arguments: list[str] | None = None) -> None:
         if missing not in OPTIONAL:
             raise
         _fail(
-            f"{missing} is not installed: run `pip install 'azeotrope[demo]'` for detect, scan, trace, "
-            "engine and demo ([detect] or [engine] for one of them)"
+            f"{missing} is not installed: run `pip install 'azeotrope[demo]'` for detect, scan, "
+            "trace, engine and demo ([detect] or [engine] for one of them)"
         )
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Python would complain again at exit.

@@ -77,7 +77,8 @@ class Equipment:
 
     def take_warnings(self) -> list[str]:
         """Return the warnings since the last call."""
-        taken, self.warnings = list(self.warnings), []
+        taken = self.warnings[:]
+        self.warnings.clear()
         return taken
 
     @cached_property

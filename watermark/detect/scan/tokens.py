@@ -72,8 +72,5 @@ def _cache(equipment: Equipment) -> TokenCache | None:
     if directory is None or equipment.tokenizer is None:
         return None
     return TokenCache(
-        directory,
-        equipment.tokenizer.pin(),
-        normalised=True,
-        warn=lambda text: equipment.warnings.append(text),
+        directory, equipment.tokenizer.pin(), normalised=True, warn=equipment.warnings.append
     )
