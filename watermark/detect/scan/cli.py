@@ -204,7 +204,7 @@ def _executor(
     from watermark.detect.scan.on_ray import scan_on_ray
 
     def execute(units: Sequence[Unit]) -> Iterator[Unit]:
-        return scan_on_ray(job, units, ray, progress.tell)
+        return scan_on_ray(job, equipment, units, ray, progress.tell)
 
     return execute
 

@@ -25,7 +25,7 @@ def scan_locally(
     """Scan units in `workers` processes (1: in this one); yield each as it is finished."""
     if workers == 1 or len(units) <= 1:
         for unit in units:
-            UnitScan(equipment, unit.shards, unit.part, tell).run()
+            UnitScan(equipment, unit, tell).run()
             yield unit
         return
     context = multiprocessing.get_context("spawn")
@@ -67,5 +67,5 @@ def _run(unit: Unit) -> Unit:
     assert _equipment is not None
     assert _steps is not None
     steps = _steps
-    UnitScan(_equipment, unit.shards, unit.part, lambda *step: steps.put(step)).run()
+    UnitScan(_equipment, unit, lambda *step: steps.put(step)).run()
     return unit

@@ -21,10 +21,11 @@ from watermark.detect.pvalues import log10_tails
 from watermark.detect.report.summary import BadItem
 from watermark.detect.scan.job import Equipment
 from watermark.detect.scan.parts import ROWS, TokenSample
-from watermark.detect.scan.plan import Unit
-from watermark.detect.scan.unit import ACCOUNT_SAMPLE, SAMPLE_TOKENS, STRONGEST
+from watermark.detect.scan.plan import SAMPLE_TOKENS, Unit
+from watermark.detect.scan.unit import ACCOUNT_SAMPLE, STRONGEST
 
 Floats = npt.NDArray[np.float64]
+_PIECE = 1 << 20
 DOCUMENTS = pa.schema(
     [
         ("document", pa.string()),
@@ -44,13 +45,20 @@ class QValues:
     q: Floats
 
     @classmethod
-    def of(cls, log10_p: Floats) -> "QValues":
-        """Sort `log10_p` in place and compute; q = min over p' >= p of p' m / rank(p')."""
+    def of(cls, log10_p: Floats, log10_q: Floats) -> "QValues":
+        """Sort `log10_p` [m] in place and fill `log10_q` [m]: q = min over p' >= p of p' m / rank.
+
+        Both may be mapped files: no more than a piece of them is in memory at once.
+        """
         log10_p.sort()
-        count = len(log10_p)
-        raw = log10_p + np.log10(count) - np.log10(np.arange(1, count + 1))
-        q = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 0.0)
-        return cls(log10_p, q)
+        count, least = len(log10_p), 0.0
+        for end in range(count, 0, -_PIECE):
+            part = slice(max(end - _PIECE, 0), end)
+            ranks = np.arange(part.start + 1, end + 1)
+            raw = log10_p[part] + np.log10(count) - np.log10(ranks)
+            log10_q[part] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], least)
+            least = float(log10_q[part.start])
+        return cls(log10_p, log10_q)
 
     def look_up(self, log10_p: Floats) -> Floats:
         """Return the q-values of p-values that are among `p`."""
@@ -126,8 +134,18 @@ class Merger:
         self._units = units
         self._parts = [unit.part for unit in units]
         self._directory = directory
-        self._facts = [part.facts() for part in self._parts]
+        self._strongest: list[tuple[float, int, dict[str, Any]]] = []
+        self._facts = [self._read(index) for index in range(len(units))]
         self._names = _Names(units, self._facts)
+
+    def _read(self, unit: int) -> dict[str, Any]:
+        """Read a unit's facts; of all its texts and complaints only what may be shown stays."""
+        facts = self._parts[unit].facts()
+        for item in facts.pop("strongest"):
+            self._strongest.append((item["log10_corrected_p"], unit, item))
+        self._strongest.sort(key=lambda entry: entry[:2])
+        del self._strongest[STRONGEST:]
+        return facts
 
     def merge(self, threads: int) -> Merged:
         """Write documents.parquet and return the figures."""
@@ -142,23 +160,30 @@ class Merger:
             sample=self._sample(),
             spans=Totals(tally.span_windows, tally.span_hits),
             accounts=self._accounts(tally, threads),
-            strongest=self._strongest(),
+            strongest=[
+                (self._names.place(unit, item["shard"], item["position"]).name, item)
+                for _, unit, item in self._strongest
+            ],
             bad=self._bad(),
         )
 
     def _q_values(self) -> QValues:
         count = sum(facts["documents"] for facts in self._facts)
-        if not count:
-            return QValues(np.empty(0), np.empty(0))
-        path = self._directory / "p.f64"
-        column = np.memmap(path, np.float64, "w+", shape=(count,))
+        column, q_values = (self._mapped(name, count) for name in ("p.f64", "q.f64"))
         place = 0
         for part in self._parts:
             for batch in pq.ParquetFile(part.rows).iter_batches(columns=["log10_corrected_p"]):
                 column[place : place + len(batch)] = batch.column(0).to_numpy()
                 place += len(batch)
+        return QValues.of(column, q_values)
+
+    def _mapped(self, name: str, count: int) -> Floats:
+        if not count:
+            return np.empty(0)
+        path = self._directory / name
+        mapped = np.memmap(path, np.float64, "w+", shape=(count,))
         path.unlink()  # the mapping keeps it until the scan ends
-        return QValues.of(column)
+        return mapped
 
     def _write_documents(self, q_values: QValues) -> _Tally:
         """Write the table, and add up what the summary needs of it."""
@@ -270,15 +295,6 @@ class Merger:
                 for sample, other in zip(samples, part.accounts(len(samples)), strict=True)
             ]
         return samples
-
-    def _strongest(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the strongest documents of all, by name."""
-        every = [
-            (self._names.place(unit, item["shard"], item["position"]).name, item)
-            for unit, facts in enumerate(self._facts)
-            for item in facts["strongest"]
-        ]
-        return sorted(every, key=lambda pair: (pair[1]["log10_corrected_p"], pair[0]))[:STRONGEST]
 
     def _bad(self) -> list[BadItem]:
         """Return the first bad records and files of every unit."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from watermark.detect.normalise import normalise
 from watermark.detect.scan.documents import Examination, Examiner, Reading
 from watermark.detect.scan.job import Equipment
 from watermark.detect.scan.judging import HISTOGRAM_BINS, Judgement, better_form, judge_batch
-from watermark.detect.scan.parts import ROWS, Part, TokenSample
+from watermark.detect.scan.parts import ROWS, TokenSample
+from watermark.detect.scan.plan import Unit
 from watermark.detect.scan.reading import UnitBatch, UnitInput
 from watermark.detect.scan.tokens import UnitTokens
 from watermark.detect.sources import Shard
@@ -27,7 +28,6 @@ Tell = Callable[[int, int, int], None]
 
 # Documents with a corrected p above 10^-2 are not looked at more closely.
 CANDIDATE_LOG10_P = -2.0
-SAMPLE_TOKENS = 1 << 20
 ACCOUNT_SAMPLE = 1 << 18
 STRONGEST = 20
 _NORMALISED, _GIVEN = "normalised", "given"
@@ -49,11 +49,10 @@ class _Forms:
 class UnitScan:
     """Scans the shards of one unit into its part."""
 
-    def __init__(
-        self, equipment: Equipment, shards: Sequence[Shard], part: Part, tell: Tell
-    ) -> None:
+    def __init__(self, equipment: Equipment, unit: Unit, tell: Tell) -> None:
         self._equipment = equipment
-        self._part = part
+        self._part = part = unit.part
+        self._sample_tokens = unit.sample_tokens
         self._tell = tell
         part.path.mkdir(parents=True, exist_ok=True)
         epochs = equipment.keys.epochs
@@ -67,10 +66,10 @@ class UnitScan:
         self._examiner = Examiner(equipment)
         self._strongest: list[tuple[float, int, int, dict[str, Any]]] = []
         self._totals = {"documents": 0, "tokens": 0, "normalised": 0}
-        self._input = UnitInput(shards, equipment.job.fields)
+        self._input = UnitInput(unit.shards, equipment.job.fields)
         self._tokens = UnitTokens(equipment, part.path.name)
         # By place, so that a document's draw does not depend on what else is scanned.
-        self._salts = np.array([_salt(shard) for shard in shards], np.uint64)
+        self._salts = np.array([_salt(shard) for shard in unit.shards], np.uint64)
 
     def run(self) -> None:
         """Scan to the end; a damaged file keeps what was read of it, with the reason."""
@@ -188,7 +187,9 @@ class UnitScan:
             heapq.heappop(self._strongest)
 
     def _keep_sample(self, sample: TokenSample) -> None:
-        self._sample = self._sample.joined(sample.reduced(SAMPLE_TOKENS)).reduced(SAMPLE_TOKENS)
+        self._sample = self._sample.joined(sample.reduced(self._sample_tokens)).reduced(
+            self._sample_tokens
+        )
 
     def _table(
         self,
