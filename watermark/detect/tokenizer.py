@@ -116,6 +116,10 @@ class TextTokenizer:
             self.fallback_reason,
         )
 
+    def document(self) -> str:
+        """The tokenizer as the content of a tokenizer.json, of a GGUF's as well."""
+        return str(self._tokenizer.to_str())
+
     def pin(self) -> TokenizerPin:
         """Identify the vocabulary: SHA-256 over "id NUL token NUL" in the order of the ids."""
         return self._pin

@@ -81,7 +81,7 @@ _PAIRS = (
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
 )
-@click.option("--account-range", help="Search these account numbers too, e.g. 1-24000.")
+@click.option("--accounts", "account_range", help="Search these account numbers too, e.g. 1-24000.")
 @click.option(
     "--filter",
     default=FILTER_DEFAULT,
