@@ -1,7 +1,6 @@
 """Human-written text that is on every machine with Python: documentation strings and files."""
 
 import ast
-import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -53,13 +52,3 @@ def _docstrings(source: str) -> Iterator[str]:
             text = ast.get_docstring(node)
             if text:
                 yield text
-
-
-if __name__ == "__main__":
-    counts: dict[str, list[int]] = {}
-    for name, document in human_documents():
-        entry = counts.setdefault(name, [0, 0])
-        entry[0] += 1
-        entry[1] += len(document)
-    for name, (documents, characters) in counts.items():
-        sys.stdout.write(f"{name}: {documents} documents, {characters / 1e6:.1f} M characters\n")

@@ -1,0 +1,82 @@
+"""Each window once: pieces are then independent, and their p-values exactly uniform."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, kstest
+
+from benchmarks.human import human_documents
+from benchmarks.statistics import clopper_pearson
+from proxy.engine.weights import demo_model
+from watermark.detect.counts import CHANNEL_INDEX, Batch, EpochScheme
+from watermark.detect.pvalues import log10_tails
+from watermark.detect.tokenizer import TextTokenizer
+from watermark.keys import EpochKeys
+from watermark.manifest import Channel, Parameters
+
+PIECE = 200
+LEAST_WINDOWS = 20
+_ACCOUNT = 12_345
+_LEVELS = (0.1, 0.01, 0.001, 0.0001)
+
+Integers = npt.NDArray[np.int64]
+
+
+def installed_pieces(wanted: int) -> Batch:
+    """Consecutive pieces of 200 tokens of the text that is installed beside Python."""
+    encoder = TextTokenizer(demo_model())
+    batch = encoder.encode_batch([text for _, text in human_documents()])
+    starts = [
+        start
+        for first, last in zip(batch.offsets[:-1], batch.offsets[1:], strict=True)
+        for start in range(first, last - PIECE + 1, PIECE)
+    ][: 2 * wanted]
+    ids = np.concatenate([batch.ids[start : start + PIECE] for start in starts])
+    return Batch(ids, np.arange(0, len(ids) + 1, PIECE, dtype=np.int64))
+
+
+def counts_once(
+    batch: Batch, keys: EpochKeys, parameters: Parameters, channel: Channel
+) -> tuple[Integers, Integers]:
+    """Windows and hits of each piece that has 20 windows and more which no earlier piece had."""
+    _, coins = EpochScheme(keys, parameters).coins(batch, account=_ACCOUNT)
+    chosen = coins.where(coins.channel == CHANNEL_INDEX[channel])
+    _, first = np.unique(chosen.digest, return_index=True)
+    document, green = chosen.document[first], chosen.green[first]
+    windows = np.bincount(document, minlength=len(batch))
+    hits = np.bincount(document, weights=green, minlength=len(batch)).astype(np.int64)
+    enough = windows >= LEAST_WINDOWS
+    return windows[enough], hits[enough]
+
+
+def print_uniformity(keys: EpochKeys, parameters: Parameters, wanted: int) -> None:
+    """Print the test of uniformity, channel by channel."""
+    batch = installed_pieces(wanted)
+    print(
+        "\n### Each window once\n\nDocumentation strings and text files of the Python standard "
+        f"library and of installed packages, in pieces of {PIECE} tokens with at least "
+        f"{LEAST_WINDOWS} windows that no earlier piece had. Exact p-values are discrete and so "
+        "lie above the nominal level, never below."
+    )
+    for channel in ("site", "account"):
+        windows, hits = counts_once(batch, keys, parameters, channel)
+        _print_channel(channel, windows[:wanted], hits[:wanted], parameters.gamma)
+
+
+def _print_channel(channel: Channel, windows: Integers, hits: Integers, gamma: float) -> None:
+    exact = 10 ** log10_tails(hits, windows, gamma)
+    # A discrete p-value cannot be uniform; drawn uniformly within its own step it is, exactly.
+    draws = np.random.default_rng(1).random(len(hits))
+    smooth = binom.sf(hits, windows, gamma) + draws * binom.pmf(hits, windows, gamma)
+    test = kstest(smooth, "uniform")
+    print(
+        f"\n**{channel}**: {len(hits):,} pieces, {windows.sum():,} windows, each once; "
+        f"green share {hits.sum() / windows.sum():.5f} (gamma {gamma}); Kolmogorov-Smirnov against"
+        f" the uniform: D = {test.statistic:.4f}, p = {test.pvalue:.3f}."
+        f" Smallest p {exact.min():.1e} (1 / pieces = {1 / len(hits):.1e}).\n"
+    )
+    print("| nominal level | rejected | share | 95 % Clopper-Pearson |")
+    print("|---|---|---|---|")
+    for level in _LEVELS:
+        rejected = int((exact <= level).sum())
+        low, high = clopper_pearson(rejected, len(hits))
+        print(f"| {level:g} | {rejected} | {rejected / len(hits):.2e} | {low:.2e} to {high:.2e} |")
