@@ -60,7 +60,7 @@ def judged(served: Gateway, keys: Keys, model: Path, text: str, calls: int) -> d
         "--manifest": keys.manifest_path,
         "--tokenizer": model,
         "--registry": served.registry,
-        "--account-range": "1-24000",
+        "--accounts": "1-24000",
     }
     words = [str(word) for option in options.items() for word in option]
     done = subprocess.run(

@@ -31,7 +31,7 @@ def test_files_and_records_are_judged_and_their_writer_is_named(real_texts: Text
     )
     result = invoke(
         first, second, *real_texts.options, "--registry", real_texts.registry(),
-        "--account-range", "1-3000", "--json",
+        "--accounts", "1-3000", "--json",
     )  # fmt: skip
     found = records(result)
     assert result.exit_code == 0, result.output
@@ -220,7 +220,7 @@ def test_a_tokenizer_must_be_given_by_option_or_by_environment(texts: Texts) -> 
 @pytest.mark.parametrize(
     "options",
     [
-        ["--account-range", "9-3"],
+        ["--accounts", "9-3"],
         ["--device", "cuda:99"],
         ["--device", "abacus"],
         ["--registry", "none.jsonl"],

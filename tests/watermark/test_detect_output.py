@@ -25,7 +25,7 @@ def test_the_terminal_shows_verdict_channels_writer_and_the_whole_text(texts: Te
 
 def test_the_terminal_says_if_nobody_is_named(texts: Texts) -> None:
     path = texts.file("a.txt", texts.text(share=0.0))
-    options = [*texts.options, "--account-range", "1-50"]
+    options = [*texts.options, "--accounts", "1-50"]
     assert "nobody of 50 (the best has " in invoke(path, *options, env={"COLUMNS": "200"}).stdout
 
 

@@ -98,7 +98,7 @@ class _Session:
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
 )
-@click.option("--account-range", help="Search these account numbers too, e.g. 1-24000.")
+@click.option("--accounts", "account_range", help="Search these account numbers too, e.g. 1-24000.")
 @click.option(
     "--level",
     type=click.FloatRange(0, 0.5, min_open=True),

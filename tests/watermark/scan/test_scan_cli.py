@@ -152,7 +152,7 @@ def test_the_number_of_workers_changes_nothing(texts: Texts, tmp_path: Path) -> 
         paths.append(texts.file(f"part{index}.jsonl", "\n".join(lines)))
     for workers in (1, 2):
         options = ["--out", tmp_path / str(workers), "--workers", workers, "--filter", "none"]
-        command = [*texts.options, *options, "--account-range", "1-20", *paths]
+        command = [*texts.options, *options, "--accounts", "1-20", *paths]
         result = CliRunner().invoke(scan, list(map(str, command)))
         assert result.exit_code == 0, result.output
     assert rows(tmp_path, "1") == rows(tmp_path, "2")
@@ -166,7 +166,7 @@ def test_accounts_behind_the_corpus_are_named(
     run: Scan, corpus: Path, texts: Texts, tmp_path: Path
 ) -> None:
     registry = texts.registry("ACME Research")
-    run(corpus, "--registry", registry, "--account-range", "1-500")
+    run(corpus, "--registry", registry, "--accounts", "1-500")
     (account,) = summary(tmp_path)["accounts"]
     assert (account["number"], account["name"], account["documents"]) == (
         ACCOUNT,
