@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proxy.demo import questions
 from proxy.demo.stage import MODEL, Stage, build
-from proxy.engine.weights import cache_root, demo_model
+from proxy.engine.weights import demo_model
+from watermark.cache import cache_root
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Detector
 from watermark.detect.encoder import Encoders

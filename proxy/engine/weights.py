@@ -9,7 +9,6 @@ every other engine that serves the file). So the conversion is done here, in one
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watermark.cache import cache_root
 from watermark.detect.tokenizers.gguf import build_tokenizer
 from watermark.detect.tokenizers.gguf_metadata import read_metadata
 from watermark.errors import AzeotropeError
@@ -58,11 +58,6 @@ _OUTER_NAMES = {
 
 class ModelError(AzeotropeError):
     """A model directory or file that cannot be served: which one, why, what to do."""
-
-
-def cache_root() -> Path:
-    """Where converted models are kept: `$AZEOTROPE_CACHE`, else `~/.cache/azeotrope`."""
-    return Path(os.environ.get("AZEOTROPE_CACHE") or Path.home() / ".cache" / "azeotrope")
 
 
 def model_directory(source: Path | None) -> Path:

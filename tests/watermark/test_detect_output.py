@@ -60,7 +60,7 @@ def test_the_json_form_has_the_documented_fields(texts: Texts) -> None:
     (found,) = records(invoke(path, *texts.options, "--registry", texts.registry(), "--json"))
     assert set(found) == {
         "document", "tokens", "verdict", "epoch", "epochs_tested", "site", "log10_p",
-        "account", "call", "coins", "decoys",
+        "account", "call", "coins", "decoys", "form", "forms_tested", "log10_span_p", "spans",
     }  # fmt: skip
     assert set(found["site"]) == {"windows", "hits", "gamma", "log10_p"}
     assert set(found["account"]) == {

@@ -12,7 +12,9 @@ test stays exact.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from watermark.cache import cache_root
 from watermark.detect.counts import Batch
 from watermark.detect.kernels import NGRAM, compiled, insert, is_common, ngram_hash, table_size
 from watermark.detect.tokenizer import TextTokenizer
@@ -108,7 +111,8 @@ class CommonFilter:
         if hashlib.sha256(raw[end:]).hexdigest() != header["sha256"]:
             raise ValueError("not as it was written")
         numbers = (int(header[name]) for name in ("ngrams", "documents", "corpus"))
-        bits = np.frombuffer(raw[end:], np.uint64)
+        # Copied, because the compiled kernels would be compiled again for read-only arrays.
+        bits = np.frombuffer(raw[end:], np.uint64).copy()
         return cls(bits, int(header["probes"]), str(header["tokenizer"]), *numbers)
 
     def save(self, path: Path) -> None:
@@ -164,7 +168,7 @@ def load_filter(source: str, tokenizer: TextTokenizer | None) -> CommonFilter | 
     filter. Raises InputError if the file cannot be used with the tokenizer.
     """
     if source == FILTER_DEFAULT:
-        return CommonFilter.default(tokenizer) if tokenizer is not None else None
+        return _kept_default(tokenizer) if tokenizer is not None else None
     if source == FILTER_NONE:
         return None
     common = CommonFilter.load(Path(source))
@@ -173,11 +177,33 @@ def load_filter(source: str, tokenizer: TextTokenizer | None) -> CommonFilter | 
     return common
 
 
+def _kept_default(tokenizer: TextTokenizer) -> CommonFilter:
+    """Return the default filter, kept in the cache: its passages take a second to tokenise."""
+    content = hashlib.sha256(_boilerplate()).hexdigest()[:16]
+    pin = tokenizer.pin().sha256
+    path = cache_root() / "filters" / f"{pin[:16]}-{content}-{_VERSION}.azf"
+    with suppress(InputError):
+        kept = CommonFilter.load(path)
+        if kept.tokenizer == pin:
+            return kept
+    common = CommonFilter.default(tokenizer)
+    # A cache that cannot be written costs time, and nothing else.
+    with suppress(InputError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        common.save(temporary)
+        temporary.replace(path)
+    return common
+
+
 def shipped() -> tuple[list[str], list[str]]:
     """The passages and the phrases of the default filter."""
-    raw = files("watermark.detect").joinpath(BOILERPLATE).read_bytes()
-    passages, phrases = zstandard.decompress(raw).decode().split(PHRASES)
+    passages, phrases = zstandard.decompress(_boilerplate()).decode().split(PHRASES)
     return passages.split(PASSAGE_END), phrases.split(PASSAGE_END)
+
+
+def _boilerplate() -> bytes:
+    return files("watermark.detect").joinpath(BOILERPLATE).read_bytes()
 
 
 @compiled

@@ -26,7 +26,7 @@ _PATH = click.Path(path_type=Path)
 _STATUS = {"marked": 0, "not marked": 1, "invalid": 2, "inconclusive": 3}
 _PAIRS = (
     ("text_field", "ids_field", "sample", "form", "recursive"),
-    ("words", "filter", "level", "fdr", "family_level", "decoys", "account_range"),
+    ("words", "filter", "level", "fdr", "family_level", "decoys", "accounts"),
 )
 
 
@@ -81,7 +81,7 @@ _PAIRS = (
 @click.option(
     "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
 )
-@click.option("--accounts", "account_range", help="Search these account numbers too, e.g. 1-24000.")
+@click.option("--accounts", help="Search these account numbers too, e.g. 1-24000.")
 @click.option(
     "--filter",
     default=FILTER_DEFAULT,
@@ -183,7 +183,7 @@ def _job(options: dict[str, Any]) -> ScanJob:
         fields=Fields(options["text_field"], options["ids_field"], options["sample"]),
         common=options["filter"],
         registries=options["registry"],
-        account_range=options["account_range"],
+        account_range=options["accounts"],
         level=options["level"],
         fdr_level=options["fdr"],
         family_level=options["family_level"],
