@@ -7,6 +7,7 @@ share no disk with this machine, but must reach the corpus by the same paths and
 import json
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from watermark.errors import AzeotropeError, InputError
 
 AUTO = "auto"
 _FACTS = "facts.json"
+_PATIENCE_SECONDS = 10
 
 
 def scan_on_ray(
@@ -159,12 +161,31 @@ def _connect(address: str) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    chosen = address != AUTO or bool(os.environ.get("RAY_ADDRESS"))
+    chosen = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
+    _require_listener(chosen)
     try:
-        context: Any = ray.init(address=address, **quiet)
+        context: Any = ray.init(address=chosen, **quiet)
         click.echo(f"Ray: connected to {context.address_info['address']}", err=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if chosen:
-            raise InputError(f"--ray {address}: no Ray cluster can be reached there") from error
+        if chosen != AUTO:
+            raise InputError(f"--ray {chosen}: no Ray cluster can be reached there") from error
         ray.init(address="local", include_dashboard=False, **quiet)
         click.echo("Ray: no cluster is running; started one on this machine", err=True)
+
+
+def _require_listener(address: str) -> None:
+    """Raise InputError if nobody listens at HOST:PORT: Ray would try for minutes."""
+    if "://" in address:
+        raise InputError(
+            f"--ray {address}: Ray's client protocol is not supported; run the scan on a node of "
+            "the cluster (--ray HOST:PORT), or with: ray job submit"
+        )
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"--ray {address}: nobody listens there ({error.strerror or error})"
+        ) from error
