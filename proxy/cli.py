@@ -27,6 +27,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("watermark.detect.cli:detect", "Find marks in texts and name account and call."),
     "scan": ("watermark.detect.scan.cli:scan", "Test whole corpora, and report."),
     "trace": ("watermark.detect.trace_cli:trace", "Search all accounts and calls for a writer."),
+    "build-filter": (
+        "watermark.detect.filter_cli:build_filter",
+        "Collect the common n-grams of reference texts.",
+    ),
+    "calibrate": (
+        "watermark.detect.filter_cli:calibrate_command",
+        "Measure this key's false-positive rate on clean texts.",
+    ),
     "engine": ("proxy.engine.cli:engine", "Run the built-in engine (for trial and tests)."),
     "demo": ("proxy.demo:demo", "Show it all on a real model."),
 }

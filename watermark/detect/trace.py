@@ -91,8 +91,8 @@ class Trace:
     @property
     def log10_family_p(self) -> float:
         """The smallest family-wise p of all answers, as a decimal logarithm."""
-        searches = [found for found in (self.account, self.call) if found is not None]
-        return min((found.log10_family_p for found in (*searches, *self.pieces)), default=0.0)
+        whole = [found.log10_family_p for found in (self.account, self.call) if found is not None]
+        return min([*whole, *(piece.log10_family_p for piece in self.pieces)], default=0.0)
 
     @property
     def possible(self) -> bool:
