@@ -3,7 +3,6 @@
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from watermark.detect.counts import Batch
 from watermark.detect.distinct import DistinctWindows, WindowSample
-from watermark.detect.normalise import normalise
-from watermark.detect.scan.documents import Examination, Examiner, Reading
+from watermark.detect.scan.documents import Examination, Examiner
+from watermark.detect.scan.forms import Forms
 from watermark.detect.scan.job import Equipment
-from watermark.detect.scan.judging import HISTOGRAM_BINS, Judgement, better_form, judge_batch
+from watermark.detect.scan.judging import HISTOGRAM_BINS, Judgement
 from watermark.detect.scan.parts import ROWS, TokenSample
 from watermark.detect.scan.plan import Unit
 from watermark.detect.scan.reading import UnitBatch, UnitInput
@@ -31,19 +29,6 @@ CANDIDATE_LOG10_P = -2.0
 ACCOUNT_SAMPLE = 1 << 18
 STRONGEST = 20
 _NORMALISED, _GIVEN = "normalised", "given"
-
-
-@dataclass(frozen=True, slots=True)
-class _Forms:
-    """A batch in the form that is tested first, a batch an epoch, and what differs from it.
-
-    `changed` [c] are the documents that normalisation changed, `given` those as they came.
-    """
-
-    readings: list[Reading]
-    main: list[Batch]
-    changed: npt.NDArray[np.int64]
-    given: list[Batch]
 
 
 class UnitScan:
@@ -96,12 +81,11 @@ class UnitScan:
         priorities = _priorities(batch.positions, self._salts[batch.shards])
         draws = priorities / 2.0**64
         forms = self._forms(batch)
-        judgement, results = judge_batch(forms.main, self._equipment.schemes, self._gammas, draws)
+        judgement, results, better = forms.judge(self._equipment.schemes, self._gammas, draws)
         for index, result in enumerate(results):
             self._distinct[index].add(result.coins.digest, result.coins.green)
             self._histograms[index] += result.histogram
         self._keep_sample(TokenSample(priorities, forms.main[-1]))
-        better = self._test_given(judgement, forms, draws)
         examined = dict(self._examine(batch, judgement, forms, better))
         for epoch, waiting in enumerate(self._account_windows):
             self._accounts[epoch] = self._accounts[epoch].merged(waiting, ACCOUNT_SAMPLE)
@@ -113,51 +97,28 @@ class UnitScan:
         self._tell(batch.size, len(batch), tokens)
         return self._table(batch, judgement, better, examined)
 
-    def _forms(self, batch: UnitBatch) -> _Forms:
-        none = np.empty(0, np.int64)
+    def _forms(self, batch: UnitBatch) -> Forms:
         if batch.texts is None:
             assert batch.ids is not None
-            every = [batch.ids] * len(self._numbers)
-            return _Forms([Reading(None, None)] * len(batch), every, none, [])
-        normalised = [normalise(text) for text in batch.texts]
-        readings = [Reading(text, item) for text, item in zip(batch.texts, normalised, strict=True)]
-        changed = np.array([i for i, reading in enumerate(readings) if reading.changed], np.int64)
-        main = self._tokens.encode(batch.positions, [item.text for item in normalised])
-        given = (
-            self._equipment.encoders.encode_batch([batch.texts[i] for i in changed])
-            if len(changed)
-            else []
+            return Forms.of_ids(batch.ids, len(self._numbers))
+        return Forms.of_texts(
+            batch.texts,
+            self._equipment.encoders,
+            lambda texts: self._tokens.encode(batch.positions, texts),
         )
-        return _Forms(readings, main, changed, given)
-
-    def _test_given(
-        self, judgement: Judgement, forms: _Forms, draws: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int64]:
-        """Test what normalisation changed as it came too; the documents better that way."""
-        if not len(forms.changed):
-            return forms.changed
-        other, _ = judge_batch(
-            forms.given, self._equipment.schemes, self._gammas, draws[forms.changed]
-        )
-        return forms.changed[better_form(judgement, other, forms.changed)]
 
     def _examine(
         self,
         batch: UnitBatch,
         judgement: Judgement,
-        forms: _Forms,
+        forms: Forms,
         better: npt.NDArray[np.int64],
     ) -> Iterator[tuple[int, Examination]]:
         as_given = set(better.tolist())
-        places = {int(row): i for i, row in enumerate(forms.changed)}
         for row in np.flatnonzero(judgement.log10_corrected_p <= CANDIDATE_LOG10_P).tolist():
             epoch = int(judgement.epoch[row])
             given = row in as_given
-            ids = (
-                forms.given[epoch].document(places[row])
-                if given
-                else forms.main[epoch].document(row)
-            )
+            ids = forms.ids(row, epoch, as_given=given)
             found = self._examiner.examine(ids, epoch, forms.readings[row], as_given=given)
             self._account_windows[epoch].append(found.account_windows)
             self._keep_strongest(batch, judgement, row, found)
