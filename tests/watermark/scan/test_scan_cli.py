@@ -348,6 +348,15 @@ def test_wrong_use_is_told_in_one_line(
     assert "\n" not in str(error)
 
 
+def test_a_corpus_without_a_readable_record_is_an_error(
+    run: Scan, texts: Texts, tmp_path: Path
+) -> None:
+    error = run(texts.file("none.jsonl", '{"body": "x"}\n' * 3)).exception
+    assert isinstance(error, InputError)
+    assert "no record could be read" in str(error)
+    assert summary(tmp_path)["corpus"]["bad_records"] == 3
+
+
 def test_texts_without_a_tokenizer_are_refused(texts: Texts, corpus: Path, tmp_path: Path) -> None:
     command = [*texts.options[:4], "--out", tmp_path / "out", "--workers", 1, corpus]
     result = CliRunner().invoke(scan, list(map(str, command)))

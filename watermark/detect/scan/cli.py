@@ -169,6 +169,8 @@ def scan(*, paths: tuple[str, ...], out: Path, resume: bool, **options: Any) -> 
             threads=min(workers, cores),
         )
     _show(summary, output, options)
+    if not summary.corpus.records:
+        raise InputError("no record could be read; the report says why")
     sys.exit(_STATUS[summary.verdict])
 
 
