@@ -13,10 +13,10 @@ _LEVEL = -3.0
 
 
 def print_mixtures(marked: Marked) -> None:
-    """Print the table: share found by the whole text, and with the best span."""
+    """Print the table: share found by the whole text alone, and by the detector."""
     print(
         "\nA marked passage in the middle of human text; share of texts found at 1e-3 by the "
-        "test of the whole text / by twice the smaller of its p and the best span's.\n"
+        "test of the whole text alone / by the detector, which looks for spans too.\n"
     )
     print(f"| passage | {' | '.join(f'{share:.0%} marked' for share in _SHARES)} |")
     print("|---" * (len(_SHARES) + 1) + "|")
@@ -32,13 +32,10 @@ def _cell(marked: Marked, passage: int, share: float) -> str:
     longest = round(max(_PASSAGES) * (1 - min(_SHARES)) / min(_SHARES))
     pool = human_tokens(count * longest).reshape(count, longest)[:, :human]
     passages = decoded(marked.tokens[:, :passage])
-    judge = marked.judge
-    ps = np.array(
-        [
-            (judge.log10_p(ids), judge.log10_p_with_spans(ids))
-            for text, other in zip(passages, decoded(pool), strict=True)
-            for ids in [judge.ids(dilute(text, other))]
-        ]
-    )
-    whole, best = (ps <= _LEVEL).sum(0).tolist()
-    return f"{percent(whole, count)} / {percent(best, count)} {interval(best, count)}"
+    looks = [
+        marked.judge.look(dilute(text, other))
+        for text, other in zip(passages, decoded(pool), strict=True)
+    ]
+    ps = np.array([(look.site.log10_p, look.log10_p) for look in looks])
+    whole, both = (ps <= _LEVEL).sum(0).tolist()
+    return f"{percent(whole, count)} / {percent(both, count)} {interval(both, count)}"

@@ -47,14 +47,9 @@ class Marked:
         before = self.texts[: len(after)]
         return scored(attack, strength, before, after, self.judge, normalised=normalised)
 
-    def judged(self, attack: str, strength: str, documents: Sequence[Sequence[int]]) -> Row:
-        """Score token ids that no text is compared with."""
-        ps = np.array([self.judge.log10_p(ids) for ids in documents])
-        return Row(attack, strength, ps)
-
-    def reread(self, attack: str, strength: str, tokens: Tokens) -> Row:
+    def alone(self, attack: str, strength: str, texts: Sequence[str]) -> Row:
         """Score texts that no other text is compared with."""
-        return self.judged(attack, strength, [self.judge.ids(text) for text in decoded(tokens)])
+        return Row(attack, strength, np.array([self.judge.look(text).log10_p for text in texts]))
 
 
 def _random(attack: str, strength: str, place: int) -> Random:
@@ -68,7 +63,7 @@ def controls(marked: Marked) -> Iterator[Row]:
     yield marked.scored("none", "decoded and encoded again", marked.texts)
     count, length = marked.tokens.shape
     human = human_tokens(count * length).reshape(count, length)
-    yield marked.reread("human text", "no mark", human)
+    yield marked.alone("human text", "no mark", decoded(human))
 
 
 def word_edits(marked: Marked) -> Iterator[Row]:
@@ -96,11 +91,12 @@ def order_and_length(marked: Marked) -> Iterator[Row]:
     """Yield the sentences shuffled, and the beginnings of the texts."""
     yield marked.edited("sentence shuffle", "all", edits.shuffle_sentences)
     for cut in CUTS:
-        yield marked.reread("truncation", f"{cut} tokens left", marked.tokens[:, :cut])
+        begun = decoded(marked.tokens[:, :cut])
+        yield marked.alone("truncation", f"{cut} tokens left", begun)
 
 
 def characters(marked: Marked) -> Iterator[Row]:
-    """Yield tricks with characters, judged as given and normalised."""
+    """Yield tricks with characters, judged as given only and as the detector does it."""
     kinds: dict[str, Edit] = {
         "zero-width space in every word": edits.zero_width,
         "homoglyphs in 10% of words": partial(edits.homoglyphs, share=0.1),
@@ -118,8 +114,7 @@ def dilution(marked: Marked) -> Iterator[Row]:
     count, length = marked.tokens.shape
     human = decoded(human_tokens(count * length).reshape(count, length))
     mixed = [edits.dilute(text, other) for text, other in zip(marked.texts, human, strict=True)]
-    strength = f"{length:,} in {length:,} of human text"
-    yield marked.judged("dilution", strength, [marked.judge.ids(text) for text in mixed])
+    yield marked.alone("dilution", f"{length:,} in {length:,} of human text", mixed)
 
 
 def splices(marked: Marked) -> list[str]:
@@ -141,16 +136,18 @@ def rewriting(marked: Marked, load: Load) -> Iterator[Row]:
 def asking(marked: Marked, load: Load) -> Iterator[Row]:
     """Yield what a client can ask of the endpoint, and splice or continue elsewhere."""
     for every, tokens in generated.symbols_stripped(load).items():
-        yield marked.reread("symbols asked for, stripped", f"after {every} tokens each", tokens)
+        strength = f"after {every} tokens each"
+        yield marked.alone("symbols asked for, stripped", strength, decoded(tokens))
     half = generated.KEPT_PREFIX
     strength = f"{half} tokens kept, {half} unmarked"
-    yield marked.reread("continuation", strength, generated.regenerated(load))
-    joined = [marked.judge.ids(text) for text in splices(marked)]
-    yield marked.judged("splice", "halves of two accounts' answers", joined)
+    yield marked.alone("continuation", strength, decoded(generated.regenerated(load)))
+    yield marked.alone("splice", "halves of two accounts' answers", splices(marked))
 
 
 def published(marked: Marked) -> Iterator[Row]:
     """Yield what published removers do offline, and a reader with another tokenizer."""
     for tool in ("dewatermark", "antiwatermark"):
         yield marked.scored("published remover", tool, tools.cleaned(tool, marked.texts))
-    yield marked.judged("other tokenizer", "o200k_base", tools.other_ids(marked.texts))
+    judge = marked.judge.detector.judge
+    ps = np.array([judge(ids).log10_p for ids in tools.other_ids(marked.texts)])
+    yield Row("other tokenizer", "o200k_base", ps)

@@ -17,6 +17,7 @@ from benchmarks.attacks.plot import FLOORS, draw
 from benchmarks.attacks.rows import Marked
 from benchmarks.attacks.scoring import HEADER, Row
 from benchmarks.attacks.stealing import Loot
+from benchmarks.attacks.texts import decoded
 from benchmarks.attacks.tracing import print_tracing
 from benchmarks.generation import Generator
 from benchmarks.quality.conditions import Condition, answers
@@ -52,8 +53,9 @@ def _all(marked: Marked) -> Iterator[Row]:
 def _print_scorecard(found: list[Row], length: int) -> None:
     print(
         f"Answers of {length:,} tokens with the default mark (end of text forbidden, T = 1), "
-        "decoded, attacked as text, normalised, encoded again and judged by the site test of "
-        "the whole text.\n"
+        "decoded, attacked as text, encoded again and judged as `azeotrope detect` does: as given "
+        "and normalised, whole and by spans, one p for all. Words changed: lost, replaced or put "
+        "in, for each word of the marked text.\n"
     )
     print(HEADER)
     for row in sorted(found, key=lambda row: row.attack):
@@ -84,7 +86,7 @@ def _print_stealing(marked: Marked) -> None:
         covered = loot.coverage(marked.tokens)
         print(f"| {count} | {len(loot.claims):,} | {site:.1%} | {green:.1%} | {covered:.1%} |")
     forged = generated.spoofed("spoofed", Loot.of(taken, plain).forging(), generator)
-    row = marked.reread("forgery", "", forged)
+    row = marked.alone("forgery", "", decoded(forged))
     hits, count = row.found(-5), len(row.log10_ps)
     print(
         f"\n{count} forged answers of {forged.shape[1]} tokens, claimed tokens favoured by 4 nats: "

@@ -1,6 +1,5 @@
 """Texts judged as the detector judges them, and the scores of an attack."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,8 @@ from benchmarks.attacks.edits import kept_in_order, sentences, words
 from benchmarks.keys import bench_keys
 from benchmarks.statistics import interval, percent
 from proxy.engine.weights import demo_model
-from watermark.detect.counts import Batch, EpochScheme
-from watermark.detect.detector import Detector
+from watermark.detect.detector import Detection, Detector
 from watermark.detect.normalise import normalise
-from watermark.detect.spans import scan_documents
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.manifest import Parameters
 
@@ -23,31 +20,26 @@ _SENTENCE_WORDS = 4  # shorter ones ("Yes.") recur by themselves
 
 
 class Judge:
-    """The detector of the benchmark's marks, for texts."""
+    """The detector of the benchmark's marks, for texts, as the command `detect` uses it."""
 
     def __init__(self) -> None:
-        parameters = Parameters()
-        keys, manifest = bench_keys("quality", parameters)
         self.tokenizer = TextTokenizer(demo_model())
-        self.detector = Detector(keys, manifest)
-        self._scheme = EpochScheme(keys.current, parameters)
-        self._gamma = parameters.gamma
+        self.detector = Detector(*bench_keys("quality", Parameters()))
 
-    def ids(self, text: str, *, normalised: bool = True) -> list[int]:
-        """Token ids of a text, normalised first unless told otherwise."""
-        return self.tokenizer.encode(normalise(text).text if normalised else text).ids
+    def look(self, text: str, *, normalised: bool = True) -> Detection:
+        """Test a text as given, and normalised too if that changes it: the stronger of both."""
+        forms = [text]
+        if normalised and normalise(text).changes:
+            forms.append(normalise(text).text)
+        found = [
+            self.detector.judge_each([self.tokenizer.encode(form).ids], forms=len(forms))
+            for form in forms
+        ]
+        return min(found, key=lambda detection: detection.log10_p)
 
-    def log10_p(self, ids: Sequence[int]) -> float:
-        """log10 p of the site test of the whole text."""
-        return self.detector.judge(ids).log10_p
-
-    def log10_p_with_spans(self, ids: Sequence[int]) -> float:
-        """log10 of twice the smaller of the whole text's p and that of its best span."""
-        _, coins = self._scheme.coins(Batch.of([ids]))
-        site = coins.of("site")
-        bounds = np.array([0, len(site)])
-        span = float(scan_documents(site.green, bounds, self._gamma)[0])
-        return min(min(self.log10_p(ids), span) + math.log10(2), 0.0)
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, normalised."""
+        return self.tokenizer.encode(normalise(text).text).ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +87,7 @@ def scored(
     normalised: bool = True,
 ) -> Row:
     """Judge attacked texts, and compare them with the texts `before`."""
-    ps = np.array([judge.log10_p(judge.ids(text, normalised=normalised)) for text in after])
+    ps = np.array([judge.look(text, normalised=normalised).log10_p for text in after])
     pairs = list(zip(before, after, strict=True))
     changed = float(np.mean([_changed(old, new) for old, new in pairs]))
     return Row(attack, strength, ps, changed, float(np.mean([_kept(*pair) for pair in pairs])))

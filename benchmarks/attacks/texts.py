@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.human import human_documents
+from benchmarks.human import domain_documents
 from proxy.engine.weights import demo_model
 
 Tokens = NDArray[np.int64]
@@ -25,15 +25,19 @@ def decoded(tokens: Tokens) -> list[str]:
     return texts
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def human_tokens(count: int) -> Tokens:
-    """Return the first `count` tokens of benchmarks.human, documents one after the other."""
+    """Return the first `count` tokens of the prose of benchmarks.human, one text after another.
+
+    Other domains repeat themselves (licences, tables of test data): their windows count once, so
+    that they would dilute less than their length.
+    """
     parts: list[Tokens] = []
     total = 0
-    for _, text in human_documents():
-        ids = np.array(_tokenizer().encode(text).ids)
-        parts.append(ids)
-        total += len(ids)
+    for document in domain_documents("prose"):
         if total >= count:
             break
+        ids = np.array(_tokenizer().encode(document.text).ids)
+        parts.append(ids)
+        total += len(ids)
     return np.concatenate(parts)[:count]

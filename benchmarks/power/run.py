@@ -112,7 +112,7 @@ def _print_null(pieces: int) -> None:
     human = human_tokens(pieces * _LENGTHS[-1]).reshape(pieces, -1)
     unmarked = Answers(human, np.zeros(human.shape))
     print(
-        f"\nThe same tests on {pieces:,} pieces of {_LENGTHS[-1]} tokens of human text "
+        f"\nThe same tests on {pieces:,} pieces of {_LENGTHS[-1]} tokens of human prose "
         "(benchmarks.human): share below a level (95 %).\n"
     )
     print("| test | 0.1 | 0.01 | 0.001 |\n|---|---|---|---|")
