@@ -168,7 +168,10 @@ def _connect(address: str) -> None:
         click.echo(f"Ray: connected to {context.address_info['address']}", err=True)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if chosen != AUTO:
-            raise InputError(f"--ray {chosen}: no Ray cluster can be reached there") from error
+            raise InputError(
+                f"--ray {chosen}: no Ray cluster can be reached there (if it has a token, set "
+                "RAY_AUTH_MODE=token)"
+            ) from error
         ray.init(address="local", include_dashboard=False, **quiet)
         click.echo("Ray: no cluster is running; started one on this machine", err=True)
 
