@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from watermark.detect.counts import Batch, EpochScheme
-from watermark.detect.distinct import distinct_in
 from watermark.keys import EpochKeys
 from watermark.manifest import MAX_WIDTH, Parameters
 
@@ -19,8 +18,9 @@ def print_doubling(batches: Sequence[Batch], keys: EpochKeys, parameters: Parame
         twice = Batch.of([ids, ids])
         once, (_, coins) = scheme.count(Batch.of([ids])), scheme.coins(twice)
         site = coins.of("site")
-        totals = distinct_in(site.digest, site.green)
-        beside += (totals.windows, totals.hits) != (once.windows[0, 0], once.hits[0, 0])
+        _, first = np.unique(site.digest, return_index=True)
+        totals = len(first), int(site.green[first].sum())
+        beside += totals != (once.windows[0, 0], once.hits[0, 0])
         joined = scheme.count(Batch.of([np.concatenate([ids, ids])]))
         added = int(joined.windows[0].sum() - once.windows[0].sum())
         within, most = within + (added > MAX_WIDTH), max(most, added)
