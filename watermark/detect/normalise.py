@@ -63,9 +63,9 @@ _LETTERS = (
     r"\ufb00-\ufb06\ufb13-\ufb17\U0001d400-\U0001d7ff]"
 )
 _SPACES = r"[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]"
-# Every character that a step but the last might change.
+# Every character that a match of a step begins with.
 _TRICKS = (
-    rf"[\r\x0b\x0c\x85\u2028\u2029{_NEVER_SEEN}{_SELECTORS}{_MARKS}{_LETTERLIKE}"
+    rf"[{_FLAG}\r\x0b\x0c\x85\u2028\u2029{_NEVER_SEEN}{_SELECTORS}{_MARKS}{_LETTERLIKE}"
     r"\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2800\ufe0e\ufe0f]"
     rf"|{_LETTERS}|{_SPACES}"
 )
@@ -75,17 +75,25 @@ Replace = Callable[[re.Match[str]], str]
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Replace what matches; a match that stays the same is no change."""
+    """Replace what matches; a match that stays the same is no change.
+
+    A match begins with one of _TRICKS: those places alone are tried, which are few.
+    """
 
     kind: str
     pattern: re.Pattern[str]
     replace: Replace
 
-    def edits(self, text: str) -> Iterator[Edit]:
-        for match in self.pattern.finditer(text):
+    def edits(self, text: str, places: list[int]) -> Iterator[Edit]:
+        end = 0
+        for place in places:
+            match = self.pattern.match(text, place) if place >= end else None
+            if match is None:
+                continue
+            end = match.end()
             new = self.replace(match)
             if new != match[0]:
-                yield match.start(), match.end(), new
+                yield place, end, new
 
 
 _STEPS = (
@@ -164,17 +172,28 @@ class _Draft:
     def round(self) -> bool:
         """Take every step once; False if none changed anything."""
         before = self.changes.total()
-        seen = int(np.bitwise_or.reduce(_classes()[_codes(self.text)], initial=0))
+        seen = int(np.bitwise_or.reduce(self._classes(), initial=0))
         if seen & _TRICK:
+            places = self._tricks()
             for step in _STEPS:
-                self._edit(step.kind, step.edits(self.text))
+                if self._edit(step.kind, step.edits(self.text, places)):
+                    places = self._tricks()
         if not is_normalized("NFC", self.text):
             self._edit("decomposed accents", _composed(self.text))
         if seen & (_TRICK | LOOKALIKE):
             self._edit("homoglyphs", homoglyphs(self.text, _codes(self.text)))
         return self.changes.total() > before
 
-    def _edit(self, kind: str, edits: Iterable[Edit]) -> None:
+    def _classes(self) -> npt.NDArray[np.uint8]:
+        found: npt.NDArray[np.uint8] = _classes()[_codes(self.text)]
+        return found
+
+    def _tricks(self) -> list[int]:
+        places: list[int] = np.flatnonzero(self._classes() & _TRICK).tolist()
+        return places
+
+    def _edit(self, kind: str, edits: Iterable[Edit]) -> bool:
+        """Apply edits; False if there are none."""
         pieces, places, at = [], [], 0
         for start, end, new in edits:
             pieces += [self.text[at:start], new]
@@ -186,6 +205,7 @@ class _Draft:
             self.changes[kind] += len(pieces) // 2
             self.text = "".join([*pieces, self.text[at:]])
             self.origin = np.concatenate([*places, self.origin[at:]])
+        return bool(pieces)
 
 
 def _composed(text: str) -> Iterator[Edit]:
