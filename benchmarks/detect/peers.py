@@ -4,8 +4,10 @@
 markllm==0.1.5` adds three that are no dependencies of this repository.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,7 +98,8 @@ def _ymark() -> Judge:
     from ymark import WatermarkConfig, WatermarkDetector
 
     tokenizer = SimpleNamespace(vocab_size=_vocabulary())
-    detector = WatermarkDetector(WatermarkConfig(gamma=0.25), tokenizer)
+    with _diverted():
+        detector = WatermarkDetector(WatermarkConfig(gamma=0.25), tokenizer)
     return _each(lambda ids: detector.detect_tokens(ids.tolist()))
 
 
@@ -115,6 +118,18 @@ _OTHERS: dict[str, Callable[[], Judge]] = {
     "ymark": _ymark,
     "MarkLLM KGW": _markllm,
 }
+
+
+@contextmanager
+def _diverted() -> Iterator[None]:
+    """Let what compiled code prints go to standard error: standard output is a document."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _vocabulary() -> int:

@@ -1,7 +1,6 @@
 """Speed of tracing: every account, and millions of calls, against one text.
 
-`python -m benchmarks.detect.trace [--quick] [--device cuda]` prints a table. Texts are random
-tokens: the search does the same work whatever the coins show.
+Texts are random tokens: the search does the same work whatever the coins show.
 """
 
 import random
@@ -9,8 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import click
 import numpy as np
+import torch
 
 from benchmarks.keys import bench_keys
 from benchmarks.timing import median_ms
@@ -98,18 +97,22 @@ def _done() -> None:
     """Results are in host memory: there is nothing to wait for."""
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="A sixteenth of the calls, and short timings.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda …")
-def main(*, quick: bool, device: str) -> None:
-    """Print the table."""
+def print_trace(*, quick: bool) -> None:
+    """Print the section; `quick` tries a sixteenth of the calls."""
+    print("\n### Tracing")
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        _print_device(device, quick=quick)
+
+
+def _print_device(device: str, *, quick: bool) -> None:
     text, calls = random_text(), CALLS // 16 if quick else CALLS
     seconds = 0.3 if quick else 3.0
     accounts, requests = len(text.coins.of("account")), len(text.coins.of("call"))
     several = (1, 2) if device == "cpu" else (1,)
     print(
-        f"One text of {TOKENS} random tokens: {accounts} distinct windows of the account channel, "
-        f"{requests} of the call channel. Device: {device}. Keys are derived within the time.\n"
+        f"\nOne text of {TOKENS} random tokens: {accounts} distinct windows of the account "
+        f"channel, {requests} of the call channel. Device: {device}. Keys are derived within the "
+        "time.\n"
     )
     print("| what | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in several) + " |")
     print("|---|" + "---|" * len(several))
@@ -128,7 +131,3 @@ def main(*, quick: bool, device: str) -> None:
         f"\nDeriving {ACCOUNTS:,} account keys alone: {derivation_ms(text, seconds):.2f} ms on one "
         f"core. The compiled search alone: {rate(text, seconds):.2e} key-windows/s on one core."
     )
-
-
-if __name__ == "__main__":
-    main()
