@@ -27,13 +27,12 @@ from watermark.detect.filter import (
     BOILERPLATE,
     PASSAGE_END,
     PHRASES,
-    SHORT,
     CommonFilter,
     Words,
     ngram_hashes,
 )
 from watermark.detect.filter_build import FilterBuilder
-from watermark.detect.kernels import NGRAM
+from watermark.detect.kernels import NGRAM, SHORT_NGRAM
 from watermark.detect.tokenizer import TextTokenizer
 
 Ids = npt.NDArray[np.uint32]
@@ -105,7 +104,7 @@ def main(*, least: int) -> None:
         (long, often), (short, _) = builder.common(), builder.common_short()
     wanted = long[often >= least]
     decode = partial(Tokenizer.from_file(str(encoder.path)).decode, skip_special_tokens=False)
-    copied, idioms = Passages(wanted, NGRAM, decode), Passages(short, SHORT, decode)
+    copied, idioms = Passages(wanted, NGRAM, decode), Passages(short, SHORT_NGRAM, decode)
     texts = _chosen(text for ids in _documents(batches) for text in copied.passages(ids))
     few = _chosen(text for ids in _documents(batches) for text in idioms.phrases(ids))
     raw = (PASSAGE_END.join(texts) + PHRASES + PASSAGE_END.join(few)).encode()

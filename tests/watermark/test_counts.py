@@ -56,10 +56,11 @@ class Filter(NamedTuple):
 
 
 def filter_of(grams: list[list[int]], words: int = 8, probes: int = 3) -> Filter:
-    """A Bloom filter of five-token runs, made with plain integers."""
+    """A Bloom filter of runs of five or three tokens, made with plain integers."""
     bits = [0] * words
     for gram in grams:
-        place = int(ngram_hash(np.array(gram, np.uint64), 4))
+        padded = [2**32 - 1] * (5 - len(gram)) + gram
+        place = int(ngram_hash(np.array(padded, np.uint64), 4))
         step = place >> 32 | 1
         for _ in range(probes):
             index = place % (64 * words)
@@ -172,7 +173,12 @@ def test_a_detector_export_without_account_keys_is_enough_for_the_site(home: Any
 def test_common_windows_are_left_out_alike(
     keys: EpochKeys, some: list[list[int]], chosen: Parameters, data: Any
 ) -> None:
-    grams = [text[i : i + 5] for text in some for i in range(len(text) - 4)]
+    grams = [
+        text[i : i + length]
+        for text in some
+        for length in (3, 5)
+        for i in range(len(text) - length + 1)
+    ]
     picked = data.draw(st.lists(st.sampled_from(grams), max_size=5)) if grams else []
     common = filter_of(picked)
     batch = Batch.of(some)
@@ -182,8 +188,9 @@ def test_common_windows_are_left_out_alike(
     assert_same_counts(counts, torch_counts)
     assert_same_coins(coins, torch_coins)
     for document, position in zip(coins.document.tolist(), coins.position.tolist(), strict=True):
-        gram = some[document][position - 4 : position + 1] if position >= 4 else []
-        assert gram not in picked
+        for length in (3, 5):
+            first = position - length + 1
+            assert first < 0 or some[document][first : position + 1] not in picked
 
 
 def test_a_filter_of_everything_leaves_only_the_beginning(keys: EpochKeys) -> None:
@@ -193,9 +200,11 @@ def test_a_filter_of_everything_leaves_only_the_beginning(keys: EpochKeys) -> No
     chosen = Parameters(selector_width=1, site_width=1, site_share=65_536, account_share=0,
                         call_share=0)  # fmt: skip
     _, coins = EpochScheme(keys, chosen, full).coins(Batch.of([tokens]))
-    assert coins.position.tolist() == [1, 2, 3]
+    assert coins.position.tolist() == [1]
     _, rest = EpochScheme(keys, chosen, filter_of([tokens[:5]], words=64)).coins(Batch.of([tokens]))
     assert rest.position.tolist() == [1, 2, 3, *range(5, 100)]
+    _, rest = EpochScheme(keys, chosen, filter_of([tokens[:3]], words=64)).coins(Batch.of([tokens]))
+    assert rest.position.tolist() == [1, *range(3, 100)]
 
 
 def test_a_filter_holds_what_was_put_in_and_little_else() -> None:

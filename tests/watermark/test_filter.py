@@ -9,7 +9,6 @@ import pytest
 
 from watermark.detect.counts import Batch, EpochScheme
 from watermark.detect.filter import (
-    SHORT,
     CommonFilter,
     document_ngrams,
     load_filter,
@@ -17,7 +16,7 @@ from watermark.detect.filter import (
     shipped,
 )
 from watermark.detect.filter_build import FilterBuilder, stretches
-from watermark.detect.kernels import NGRAM, ngram_hash
+from watermark.detect.kernels import NGRAM, SHORT_NGRAM, ngram_hash
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import InputError
 from watermark.keys import EpochKeys
@@ -90,7 +89,7 @@ def test_a_small_buffer_gives_the_same_filter_as_a_large_one() -> None:
 def test_a_trigram_of_many_stretches_is_common_though_its_five_grams_are_new() -> None:
     form = [7, 8, 9]
     documents = [[*tokens(i, 6), *form, *tokens(50 + i, 6)] for i in range(4)]
-    short = document_ngrams(Batch.of([form]), SHORT)
+    short = document_ngrams(Batch.of([form]), SHORT_NGRAM)
     found = built(documents)
     assert found.holds(short).all()
     assert not found.holds(hashes_of(documents[0])).any()

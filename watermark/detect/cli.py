@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from click.core import ParameterSource
 from rich.console import Console
 
 from watermark.detect.candidates import Candidates
+from watermark.detect.counts_torch import usable_device
 from watermark.detect.detector import Detector
 from watermark.detect.documents import FORMS, Document, read_documents
 from watermark.detect.encoder import Encoders
@@ -263,17 +263,6 @@ def read_candidates(registry: tuple[Path, ...], account_range: str | None) -> Ca
     if account_range:
         candidates.add_range(account_range)
     return candidates
-
-
-def usable_device(name: str) -> str:
-    """Return the torch device's name; raises InputError if it cannot be used here."""
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {name}: not usable here ({str(error).splitlines()[0]})"
-        ) from error
-    return name
 
 
 def complain(message: str) -> None:

@@ -173,7 +173,10 @@ class EpochScheme:
         call: int | None = None,
         only: Channel | None = None,
     ) -> tuple[Counts, Coins]:
-        """Count each document, and list its distinct windows: all, or `only` one channel's."""
+        """Count each document, and list its distinct windows: all, or `only` one channel's.
+
+        Other channels are then passed over: they count none.
+        """
         counts = Counts(*np.zeros((2, len(batch), 3), np.int64))
         listing, epoch = _listing(len(batch.ids)), self._under(account, call)
         wanted = -1 if only is None else CHANNEL_INDEX[only]

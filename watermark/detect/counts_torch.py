@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from watermark.detect.counts import CHANNEL_INDEX, Batch, Coins, Counts, Integers, Words
-from watermark.detect.kernels import NGRAM
+from watermark.detect.kernels import NGRAM, SHORT_NGRAM
+from watermark.errors import InputError
 from watermark.greenlist import (
     NO_CHANNEL,
+    UNUSED,
     channels_of,
     context_seeds,
     green_bits,
@@ -42,6 +44,17 @@ class _Found:
         self.seed = columns["seed"][keep]
         self.token = columns["token"][keep]
         self.digest = columns["digest"][keep]
+
+
+def usable_device(name: str) -> str:
+    """Return the torch device's name; raises InputError if it cannot be used here."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]})"
+        ) from error
+    return name
 
 
 class TorchScheme:
@@ -81,7 +94,7 @@ class TorchScheme:
         only: Channel | None = None,
     ) -> tuple[Counts, Coins]:
         """Count each document, and list its distinct windows: all, or `only` one channel's."""
-        found = self._found(batch)
+        found = self._found(batch, only)
         greens = self._greens(found, account, call)
         coins = Coins(
             document=found.document.cpu().numpy(),
@@ -92,9 +105,9 @@ class TorchScheme:
             green=greens.cpu().numpy().astype(np.uint8),
             digest=found.digest.cpu().numpy().view(np.uint64),
         )
-        return self._counts(batch, found, greens), coins if only is None else coins.of(only)
+        return self._counts(batch, found, greens), coins
 
-    def _found(self, batch: Batch) -> _Found:
+    def _found(self, batch: Batch, only: Channel | None = None) -> _Found:
         tokens = torch.from_numpy(batch.ids.astype(np.int64)).to(self.device)  # [n]
         offsets = torch.from_numpy(batch.offsets.astype(np.int64)).to(self.device)
         places = torch.arange(len(tokens), device=self.device)
@@ -113,6 +126,8 @@ class TorchScheme:
             "digest": torch.where(digest == 0, 1, digest),
         }
         windows = (channel != NO_CHANNEL) & (position >= self._needs[channel])
+        if only is not None:
+            windows &= channel == CHANNEL_INDEX[only]
         if self._common is not None:
             windows &= ~self._is_common(tokens, position)
         return _Found(columns, _first(columns, torch.nonzero(windows).squeeze(1)))
@@ -125,11 +140,15 @@ class TorchScheme:
         return seed
 
     def _is_common(self, tokens: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Whether the five tokens up to each position [n] are in the filter."""
+        """Whether the five or the three tokens up to each position [n] are in the filter."""
+        long = (position >= NGRAM - 1) & self._holds(_ngram_hashes(tokens, NGRAM))
+        short = (position >= SHORT_NGRAM - 1) & self._holds(_ngram_hashes(tokens, SHORT_NGRAM))
+        return long | short
+
+    def _holds(self, word: torch.Tensor) -> torch.Tensor:
         assert self._common is not None
-        word = _ngram_hashes(tokens)
         step = shift_right(word, 32) | 1
-        held = position >= NGRAM - 1
+        held = torch.ones_like(word, dtype=torch.bool)
         for _ in range(self._probes):
             place = word & (len(self._common) * 64 - 1)
             held &= ((self._common[place >> 6] >> (place & 63)) & 1) == 1
@@ -189,10 +208,15 @@ def _first(columns: dict[str, torch.Tensor], windows: torch.Tensor) -> torch.Ten
     return order[new].sort().values
 
 
-def _ngram_hashes(tokens: torch.Tensor) -> torch.Tensor:
-    """`kernels.ngram_hash` of the five tokens up to each position [n] (the first four: none)."""
-    padded = torch.nn.functional.pad(tokens, (NGRAM - 1, 0))
-    first, second, third, fourth, last = (padded[i : i + len(tokens)] for i in range(NGRAM))
+def _ngram_hashes(tokens: torch.Tensor, length: int) -> torch.Tensor:
+    """Hash, as in the kernels, of the `length` tokens up to each position [n].
+
+    Tokens beyond `length` are UNUSED; so are those before the first document.
+    """
+    padded = torch.nn.functional.pad(tokens, (NGRAM - 1, 0), value=UNUSED)
+    columns = [padded[i : i + len(tokens)] for i in range(NGRAM)]
+    columns[: NGRAM - length] = [torch.full_like(tokens, UNUSED)] * (NGRAM - length)
+    first, second, third, fourth, last = columns
     word = mix64(first | (second << 32))
     word = mix64(word ^ (third | (fourth << 32)))
     return mix64(word ^ last)

@@ -145,12 +145,15 @@ class Scheme(Protocol):
 def epoch_scheme(
     keys: EpochKeys, parameters: Parameters, device: str, common: "CommonFilter | None" = None
 ) -> Scheme:
-    """Return the compiled kernels for "cpu", torch for any other device."""
+    """Return the compiled kernels for "cpu", torch for any other device.
+
+    Raises InputError if the device cannot be used here.
+    """
     if device == "cpu":
         return EpochScheme(keys, parameters, common)
-    from watermark.detect.counts_torch import TorchScheme
+    from watermark.detect.counts_torch import TorchScheme, usable_device
 
-    return TorchScheme(keys, parameters, device, common)
+    return TorchScheme(keys, parameters, usable_device(device), common)
 
 
 class Detector:

@@ -66,17 +66,34 @@ class Run:
         file.write(self.words.tobytes())
 
 
-def read_runs(path: Path) -> Iterator[Run]:
-    """Map the runs of a file into memory; raises InputError if it is damaged."""
-    words = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.empty(0, np.uint64)
-    place = 0
-    while place < len(words):
-        bounds = np.asarray(words[place + 1 : place + _HEADER]).astype(np.int64)
-        end = place + _HEADER + (bounds[-1] if len(bounds) == PARTITIONS + 1 else len(words))
-        if words[place] != _MAGIC or end > len(words):
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run in a file, from word `first` on; a partition is read when it is asked for.
+
+    Not mapped into memory: what is mapped counts as the process's until the kernel needs it.
+    """
+
+    path: Path
+    first: int
+    bounds: Integers
+
+    def partition(self, index: int) -> Words:
+        """Read the words of one partition."""
+        start, end = self.bounds[index : index + 2].tolist()
+        return np.fromfile(self.path, np.uint64, end - start, offset=8 * (self.first + start))
+
+
+def read_runs(path: Path) -> Iterator[StoredRun]:
+    """Yield the runs of a file; raises InputError if it is damaged."""
+    length, place = path.stat().st_size // 8, 0
+    while place < length:
+        header = np.fromfile(path, np.uint64, _HEADER, offset=8 * place)
+        bounds = header[1:].astype(np.int64)
+        end = place + _HEADER + (int(bounds[-1]) if len(header) == _HEADER else length)
+        if header[0] != _MAGIC or end > length:
             raise InputError(f"{path}: damaged; remove it and scan again")
-        yield Run(words[place + _HEADER : end], bounds)
-        place = int(end)
+        yield StoredRun(path, place + _HEADER, bounds)
+        place = end
 
 
 class DistinctWindows:
@@ -108,7 +125,7 @@ class DistinctWindows:
             self._filled = 0
 
 
-def count_distinct(runs: Iterable[Run], threads: int = 1) -> Totals:
+def count_distinct(runs: Iterable[Run | StoredRun], threads: int = 1) -> Totals:
     """Count the distinct windows of all runs together."""
     every = list(runs)
 

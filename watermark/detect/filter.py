@@ -26,7 +26,15 @@ import zstandard
 
 from watermark.cache import cache_root
 from watermark.detect.counts import Batch
-from watermark.detect.kernels import NGRAM, compiled, insert, is_common, ngram_hash, table_size
+from watermark.detect.kernels import (
+    NGRAM,
+    SHORT_NGRAM,
+    compiled,
+    insert,
+    is_common,
+    ngram_hash,
+    table_size,
+)
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import InputError
 from watermark.greenlist import UNUSED
@@ -41,7 +49,6 @@ FILTER_DEFAULT, FILTER_NONE = "default", "none"
 BOILERPLATE = "boilerplate.txt.zst"
 # Between passages, and between the passages and the phrases (control characters: in no text).
 PASSAGE_END, PHRASES = "\n\x1e\n", "\n\x1d\n"
-SHORT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class CommonFilter:
     ) -> Self:
         """Make a filter of all 5-grams of some passages and all trigrams of some phrases."""
         long = document_ngrams(tokenizer.encode_batch(list(passages)))
-        short = document_ngrams(tokenizer.encode_batch(list(phrases)), SHORT)
+        short = document_ngrams(tokenizer.encode_batch(list(phrases)), SHORT_NGRAM)
         return cls.of(np.unique(np.concatenate([long, short])), tokenizer.pin().sha256)
 
     @classmethod

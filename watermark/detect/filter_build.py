@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 
 from watermark.detect.counts import Batch, Integers
-from watermark.detect.filter import SHORT, CommonFilter, Words, document_ngrams
+from watermark.detect.filter import CommonFilter, Words, document_ngrams
+from watermark.detect.kernels import SHORT_NGRAM
 from watermark.errors import InputError
 
 _PARTITIONS_LOG2 = 6
@@ -96,7 +97,7 @@ class FilterBuilder:
         self.corpus += len(batch)
         self.stretches += len(cut)
         self._long.add(document_ngrams(batch))
-        self._short.add(document_ngrams(cut, SHORT))
+        self._short.add(document_ngrams(cut, SHORT_NGRAM))
 
     def common(self) -> tuple[Words, Integers]:
         """Hashes [n] of the common 5-grams, and in how many documents [n] each occurs."""

@@ -22,7 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Scratch of a block (five arrays of 8 KiB) stays in the first-level cache.
 BLOCK = 1024
-NGRAM = 5
+NGRAM, SHORT_NGRAM = 5, 3
 # numba takes a plain integer beside a uint64 for a float: every constant is a uint64.
 _U = np.uint64
 _GOLDEN, _MIX1, _MIX2 = _U(prf.GOLDEN), _U(prf.MIX1), _U(prf.MIX2)
@@ -132,6 +132,15 @@ def ngram_hash(tokens: Words, end: int) -> np.uint64:
 
 
 @compiled
+def short_ngram_hash(tokens: Words, end: int) -> np.uint64:
+    """Hash of the three tokens that end at index `end`: a 5-gram that begins with UNUSED twice."""
+    word = mix64(_UNUSED | (_UNUSED << _B32))
+    word = mix64(word ^ (tokens[end - 2] | (tokens[end - 1] << _B32)))
+    mixed: np.uint64 = mix64(word ^ tokens[end])
+    return mixed
+
+
+@compiled
 def is_common(bits: Words, probes: int, word: np.uint64) -> bool:
     """Whether the Bloom filter `bits` (a power of two words) holds the hash `word`."""
     mask = _U(len(bits) * 64 - 1)
@@ -144,12 +153,23 @@ def is_common(bits: Words, probes: int, word: np.uint64) -> bool:
     return True
 
 
+@compiled
+def ends_common(bits: Words, probes: int, tokens: Words, end: int, before: int) -> bool:
+    """Whether the filter holds the 5-gram or the trigram that ends at `tokens[end]`.
+
+    `before` tokens of the document stand before it: n-grams do not reach beyond its beginning.
+    """
+    if before >= NGRAM - 1 and is_common(bits, probes, ngram_hash(tokens, end)):
+        return True
+    return before >= SHORT_NGRAM - 1 and is_common(bits, probes, short_ngram_hash(tokens, end))
+
+
 class Epoch(NamedTuple):
     """What the kernels need of an epoch.
 
     `keys` uint64 [4, 2]: selector, site, account, call; `widths` [4] and `bounds` [3] likewise;
     `extra` [3] is XORed into the seeds of the channels; `common` the words of a Bloom filter of
-    5-grams (none: length 0) with `probes` probes.
+    5-grams and trigrams (none: length 0) with `probes` probes.
     """
 
     keys: Words
@@ -180,6 +200,7 @@ class _Block(NamedTuple):
     seeds: Words
     greens: Words
     digests: Words
+    suspects: Words
 
 
 @compiled
@@ -242,6 +263,34 @@ def _toss_coins(block: _Block, epoch: Epoch, size: int) -> None:
 
 
 @inlined
+def _first_probes(bits: Any, mask: Any, word: Any, second: Any, third: Any, fourth: Any) -> Any:
+    """Return 1 if the first probes of a hash find their bits, else 0: no branch, four gathers."""
+    step = (word >> _B32) | _ONE
+    one, two = word & mask, (word + step * second) & mask
+    three, four = (word + step * third) & mask, (word + step * fourth) & mask
+    held = (bits[one >> _U(6)] >> (one & _U(63))) & (bits[two >> _U(6)] >> (two & _U(63)))
+    held &= (bits[three >> _U(6)] >> (three & _U(63))) & (bits[four >> _U(6)] >> (four & _U(63)))
+    return held & _ONE
+
+
+@compiled
+def _suspect_common(block: _Block, epoch: Epoch, size: int) -> None:
+    """Mark the positions that may end a common n-gram; most end none, and cost no branch."""
+    tokens, suspects, bits = block.tokens, block.suspects[:size], epoch.common
+    mask = _U(len(bits) * 64 - 1)
+    second = _U(min(1, epoch.probes - 1))
+    third, fourth = _U(min(2, epoch.probes - 1)), _U(min(3, epoch.probes - 1))
+    begin = mix64(_UNUSED | (_UNUSED << _B32))
+    for j in range(len(suspects)):
+        last = tokens[j + 2] | (tokens[j + 3] << _B32)
+        long = mix64(mix64(mix64(tokens[j] | (tokens[j + 1] << _B32)) ^ last) ^ tokens[j + 4])
+        short = mix64(mix64(begin ^ last) ^ tokens[j + 4])
+        suspects[j] = _first_probes(bits, mask, long, second, third, fourth) | _first_probes(
+            bits, mask, short, second, third, fourth
+        )
+
+
+@inlined
 def insert(table: Words, mask: Any, digest: Any) -> bool:
     """Put a digest (not 0) into an open-addressed table; False if it was there."""
     slot = digest & mask
@@ -283,7 +332,7 @@ def walk(
     """Count the distinct windows of every document, and list them if `listing` has room.
 
     `ids` uint32 [n] with all documents, `offsets` [d + 1]. Adds to `windows` and `hits` [d, 3]
-    and returns how many windows were listed: those of channel `only` (-1: all).
+    and returns how many windows were listed. Channels other than `only` (-1: all) are passed over.
     """
     block = _Block(
         np.zeros(BLOCK + 4, np.uint64),
@@ -291,12 +340,13 @@ def walk(
         np.empty(BLOCK, np.uint64),
         np.empty(BLOCK, np.uint64),
         np.empty(BLOCK, np.uint64),
+        np.zeros(BLOCK, np.uint64),
     )
     # Locals: what is read through a tuple would be loaded anew after every store.
     tokens, channels, digests = block.tokens, block.channels, block.digests
-    common, probes, filtered = epoch.common, epoch.probes, len(epoch.common) > 0
+    common, probes, suspects = epoch.common, epoch.probes, block.suspects
     needs = np.maximum(epoch.widths[1:], epoch.widths[0])
-    emit = len(listing.documents) > 0
+    emit, wanted = len(listing.documents) > 0, _U(max(only, 0))
     table = np.zeros(table_size(_longest(offsets)), np.uint64)
     mask, document, start, end, listed = _ZERO, -1, 0, 0, 0
     for first in range(0, offsets[-1], BLOCK):
@@ -306,6 +356,8 @@ def walk(
         _choose_channels(block, epoch, size)
         _hash_windows(block, epoch, size)
         _toss_coins(block, epoch, size)
+        if len(common):
+            _suspect_common(block, epoch, size)
         for j in range(size):
             while first + j >= end:
                 document += 1
@@ -314,16 +366,15 @@ def walk(
                 mask = _U(slots - 1)
                 table[:slots] = _ZERO
             channel, before = channels[j], first + j - start
-            if channel == _U(3) or before < needs[channel]:
+            if channel == _U(3) or before < needs[channel] or (only >= 0 and channel != wanted):
                 continue
-            known = filtered and before >= NGRAM - 1
-            if known and is_common(common, probes, ngram_hash(tokens, j + 4)):
+            if suspects[j] and ends_common(common, probes, tokens, j + 4, before):
                 continue
             if not insert(table, mask, digests[j]):
                 continue
             windows[document, channel] += 1
             hits[document, channel] += block.greens[j]
-            if emit and (only < 0 or channel == _U(only)):
+            if emit:
                 listing.documents[listed] = document
                 listing.positions[listed] = before
                 listing.channels[listed] = channel

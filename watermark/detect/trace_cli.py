@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 
 from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
-from watermark.detect.cli import complain, read_candidates, usable_device
+from watermark.detect.cli import complain, read_candidates
+from watermark.detect.counts_torch import usable_device
 from watermark.detect.documents import FORMS, Document, read_documents
 from watermark.detect.encoder import Encoders, in_original
 from watermark.detect.exhaustive import CHUNK, Numbers
