@@ -1,5 +1,7 @@
 """Each window once: pieces are then independent, and their p-values exactly uniform."""
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, kstest
@@ -16,6 +18,7 @@ from watermark.manifest import Channel, Parameters
 PIECE = 200
 LEAST_WINDOWS = 20
 _ACCOUNT = 12_345
+_AT_ONCE = 512
 _LEVELS = (0.1, 0.01, 0.001, 0.0001)
 
 Integers = npt.NDArray[np.int64]
@@ -23,15 +26,14 @@ Integers = npt.NDArray[np.int64]
 
 def installed_pieces(wanted: int) -> Batch:
     """Consecutive pieces of 200 tokens of the text that is installed beside Python."""
-    encoder = TextTokenizer(demo_model())
-    batch = encoder.encode_batch([text for _, text in human_documents()])
-    starts = [
-        start
-        for first, last in zip(batch.offsets[:-1], batch.offsets[1:], strict=True)
-        for start in range(first, last - PIECE + 1, PIECE)
-    ][: 2 * wanted]
-    ids = np.concatenate([batch.ids[start : start + PIECE] for start in starts])
-    return Batch(ids, np.arange(0, len(ids) + 1, PIECE, dtype=np.int64))
+    encoder, documents = TextTokenizer(demo_model()), human_documents()
+    kept: list[npt.NDArray[np.uint32]] = []
+    # Twice as many: some have too few windows that are new.
+    while len(kept) < 2 * wanted and (group := list(islice(documents, _AT_ONCE))):
+        batch = encoder.encode_batch([text for _, text in group])
+        for ids in map(batch.document, range(len(batch))):
+            kept += [ids[i : i + PIECE] for i in range(0, len(ids) - PIECE + 1, PIECE)]
+    return Batch.of(kept[: 2 * wanted])
 
 
 def counts_once(
