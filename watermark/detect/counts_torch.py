@@ -129,7 +129,7 @@ class TorchScheme:
         if only is not None:
             windows &= channel == CHANNEL_INDEX[only]
         if self._common is not None:
-            windows &= ~self._is_common(tokens, position)
+            windows &= ~self._is_common(tokens, position, channel)
         return _Found(columns, _first(columns, torch.nonzero(windows).squeeze(1)))
 
     def _seeds(self, contexts: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
@@ -139,11 +139,15 @@ class TorchScheme:
             seed = torch.where(channel == index, hashes, seed)
         return seed
 
-    def _is_common(self, tokens: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Whether the five or the three tokens up to each position [n] are in the filter."""
+    def _is_common(
+        self, tokens: torch.Tensor, position: torch.Tensor, channel: torch.Tensor
+    ) -> torch.Tensor:
+        """Whether the five (of short windows also the three) tokens up to each place are common."""
+        widths = [self.parameters.width(name) for name in CHANNEL_INDEX]
+        fits = torch.tensor([*(width < SHORT_NGRAM for width in widths), False])
+        short = fits.to(self.device)[channel] & (position >= SHORT_NGRAM - 1)
         long = (position >= NGRAM - 1) & self._holds(_ngram_hashes(tokens, NGRAM))
-        short = (position >= SHORT_NGRAM - 1) & self._holds(_ngram_hashes(tokens, SHORT_NGRAM))
-        return long | short
+        return long | (short & self._holds(_ngram_hashes(tokens, SHORT_NGRAM)))
 
     def _holds(self, word: torch.Tensor) -> torch.Tensor:
         assert self._common is not None

@@ -154,14 +154,16 @@ def is_common(bits: Words, probes: int, word: np.uint64) -> bool:
 
 
 @compiled
-def ends_common(bits: Words, probes: int, tokens: Words, end: int, before: int) -> bool:
-    """Whether the filter holds the 5-gram or the trigram that ends at `tokens[end]`.
+def ends_common(bits: Words, probes: int, tokens: Words, end: int, before: int, width: int) -> bool:
+    """Whether a window with a context of `width`, at `tokens[end]`, ends a common n-gram.
 
     `before` tokens of the document stand before it: n-grams do not reach beyond its beginning.
+    A window no longer than a trigram recurs wherever the trigram does; a longer one does not.
     """
     if before >= NGRAM - 1 and is_common(bits, probes, ngram_hash(tokens, end)):
         return True
-    return before >= SHORT_NGRAM - 1 and is_common(bits, probes, short_ngram_hash(tokens, end))
+    short = width < SHORT_NGRAM and before >= SHORT_NGRAM - 1
+    return short and is_common(bits, probes, short_ngram_hash(tokens, end))
 
 
 class Epoch(NamedTuple):
@@ -345,7 +347,7 @@ def walk(
     # Locals: what is read through a tuple would be loaded anew after every store.
     tokens, channels, digests = block.tokens, block.channels, block.digests
     common, probes, suspects = epoch.common, epoch.probes, block.suspects
-    needs = np.maximum(epoch.widths[1:], epoch.widths[0])
+    widths, needs = epoch.widths, np.maximum(epoch.widths[1:], epoch.widths[0])
     emit, wanted = len(listing.documents) > 0, _U(max(only, 0))
     table = np.zeros(table_size(_longest(offsets)), np.uint64)
     mask, document, start, end, listed = _ZERO, -1, 0, 0, 0
@@ -368,7 +370,8 @@ def walk(
             channel, before = channels[j], first + j - start
             if channel == _U(3) or before < needs[channel] or (only >= 0 and channel != wanted):
                 continue
-            if suspects[j] and ends_common(common, probes, tokens, j + 4, before):
+            width = widths[channel + _ONE]
+            if suspects[j] and ends_common(common, probes, tokens, j + 4, before, width):
                 continue
             if not insert(table, mask, digests[j]):
                 continue
