@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
-BENCHMARKS = ("embed", "engine", "null", "quality", "shares")
+BENCHMARKS = ("attacks", "detect", "embed", "engine", "null", "power", "quality", "shares")
 
 
 def _machine() -> str:
