@@ -26,6 +26,9 @@ Tell = Callable[[int, int, int], None]
 
 # Documents with a corrected p above 10^-2 are not looked at more closely.
 CANDIDATE_LOG10_P = -2.0
+# The report colours the text of those below 10^-3: a unit of unmarked text has 20 above it, and
+# colouring them took a third of the scan.
+_COLOURED_LOG10_P = -3.0
 ACCOUNT_SAMPLE = 1 << 18
 STRONGEST = 20
 _NORMALISED, _GIVEN = "normalised", "given"
@@ -131,6 +134,7 @@ class UnitScan:
         shard, position = int(batch.shards[row]), int(batch.positions[row])
         if len(self._strongest) == STRONGEST and strength <= self._strongest[0][0]:
             return
+        coloured = -strength <= _COLOURED_LOG10_P
         item = {
             "shard": shard,
             "position": position,
@@ -140,7 +144,8 @@ class UnitScan:
             "spans": [(span["start"], span["end"], span["log10_p"]) for span in found.spans],
             "account": found.account.number if found.account and found.account.named else None,
             "pieces": [
-                (piece.text, piece.colour, piece.note) for piece in self._examiner.pieces(found)
+                (piece.text, piece.colour, piece.note)
+                for piece in (self._examiner.pieces(found) if coloured else ())
             ],
         }
         heapq.heappush(self._strongest, (strength, shard, position, item))
