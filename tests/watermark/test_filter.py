@@ -209,3 +209,29 @@ def test_the_default_names_no_address_and_no_copyright() -> None:
 def test_no_filter_and_no_tokenizer_are_told_apart(byte_tokenizer: Path) -> None:
     assert load_filter("none", TextTokenizer(byte_tokenizer)) is None
     assert load_filter("default", None) is None
+
+
+def test_a_vocabulary_of_bytes_gets_no_default_filter(byte_tokenizer: Path) -> None:
+    assert load_filter("default", TextTokenizer(byte_tokenizer)) is None
+    assert load_filter("default", None) is None
+    assert load_filter("none", TextTokenizer(byte_tokenizer)) is None
+
+
+def test_the_default_filter_is_made_once(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZEOTROPE_CACHE", str(tmp_path))
+    tokenizer = TextTokenizer(model_dir)
+    made = load_filter("default", tokenizer)
+    assert made is not None
+    monkeypatch.setattr(TextTokenizer, "encode_batch", None)
+    kept = load_filter("default", tokenizer)
+    assert kept is not None
+    assert (kept.sha256, kept.ngrams) == (made.sha256, made.ngrams)
+    (file,) = (tmp_path / "filters").iterdir()
+    file.write_bytes(file.read_bytes()[:-8])
+    monkeypatch.undo()
+    monkeypatch.setenv("AZEOTROPE_CACHE", str(tmp_path))
+    again = load_filter("default", tokenizer)
+    assert again is not None
+    assert again.sha256 == made.sha256

@@ -45,6 +45,7 @@ _MAGIC = b"AZFILTER"
 _VERSION = 1
 # At 12 bits an entry and more, seven probes find an entry that is not there in at most 0.4 %.
 _BITS, _PROBES = 12, 7
+_LEAST_VOCABULARY = 4096
 FILTER_DEFAULT, FILTER_NONE = "default", "none"
 BOILERPLATE = "boilerplate.txt.zst"
 # Between passages, and between the passages and the phrases (control characters: in no text).
@@ -172,10 +173,13 @@ def load_filter(source: str, tokenizer: TextTokenizer | None) -> CommonFilter | 
     """Return the filter that an option names: "default", "none", or a file.
 
     The default's passages are text: without a tokenizer there is nothing to make of them, and no
-    filter. Raises InputError if the file cannot be used with the tokenizer.
+    filter; nor with a vocabulary of letters or bytes, whose runs of five are common in any text.
+    Raises InputError if the file cannot be used with the tokenizer.
     """
     if source == FILTER_DEFAULT:
-        return _kept_default(tokenizer) if tokenizer is not None else None
+        if tokenizer is None or tokenizer.pin().vocabulary_size < _LEAST_VOCABULARY:
+            return None
+        return _kept_default(tokenizer)
     if source == FILTER_NONE:
         return None
     common = CommonFilter.load(Path(source))
