@@ -15,9 +15,22 @@ from rich.console import Console
 from watermark.detect.candidates import Candidates
 from watermark.detect.counts_torch import usable_device
 from watermark.detect.detector import Detector
-from watermark.detect.documents import FORMS, Document, read_documents
+from watermark.detect.documents import Document, read_documents
 from watermark.detect.encoder import Encoders
-from watermark.detect.filter import FILTER_DEFAULT, load_filter
+from watermark.detect.filter import load_filter
+from watermark.detect.options import (
+    FILE,
+    PATH,
+    candidate_options,
+    device_option,
+    filter_option,
+    format_options,
+    key_options,
+    level_option,
+    output_options,
+    tokenizer_option,
+    words_option,
+)
 from watermark.detect.page import render_page
 from watermark.detect.segments import Judged, judge
 from watermark.detect.terminal import console, render
@@ -27,7 +40,6 @@ from watermark.errors import AzeotropeError, InputError
 from watermark.keys import KeySet
 from watermark.manifest import Manifest
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 # No verdict is an error; else a marked text outweighs all, and doubt outweighs its absence.
 _STATUS = {"invalid": 2, "marked": 0, "inconclusive": 3, "not marked": 1}
 
@@ -56,76 +68,29 @@ class _Session:
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[FILES|-]")
-@click.option(
-    "--keys",
-    "keys_path",
-    type=_FILE,
-    default="keyring.json",
-    show_default=True,
-    help="Keyring or detector export.",
-)
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=_FILE,
-    default="manifest.json",
-    show_default=True,
-    help="The signed manifest that belongs to the keys.",
-)
-@click.option(
-    "--tokenizer",
-    type=click.Path(path_type=Path),
-    envvar="AZEOTROPE_TOKENIZER",
-    show_envvar=True,
-    help="Directory of the marked model, its tokenizer.json, or its GGUF file.",
-)
+@key_options
+@tokenizer_option()
 @click.option(
     "--try-tokenizers",
     "tried",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="Instead of --tokenizer (repeatable): try each, judge with the best, correct for the "
     "number.",
 )
-@click.option("--words", is_flag=True, help="Test words instead of tokens (az1-words).")
-@click.option(
-    "--filter",
-    "common",
-    default=FILTER_DEFAULT,
-    show_default=True,
-    help="Common n-grams to leave out: default, none, or a file of build-filter.",
-)
-@click.option(
-    "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
-)
-@click.option("--accounts", "account_range", help="Search these account numbers too, e.g. 1-24000.")
-@click.option(
-    "--level",
-    type=click.FloatRange(0, 0.5, min_open=True),
-    default=1e-5,
-    show_default=True,
-    help="False-positive rate of the verdict.",
-)
+@words_option
+@filter_option
+@candidate_options
+@level_option("False-positive rate of the verdict.")
 @click.option(
     "--decoys",
     type=click.IntRange(2),
     help="Check each verdict with so many keys that marked nothing (100 or more).",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMS),
-    default="auto",
-    show_default=True,
-    help="What the files hold (auto: by suffix; .gz and .zst are unpacked).",
-)
-@click.option(
-    "--text-field", default="text", show_default=True, help="Field or column of a record."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
-@click.option("--html", "html_path", type=_FILE, help="Write a self-contained page as well.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
-@click.option("--color/--no-color", default=None, help="Default: colour on a terminal.")
+@format_options(ids=False)
+@output_options("Print one JSON object a text.")
+@click.option("--html", "html_path", type=FILE, help="Write a self-contained page as well.")
+@device_option
 def detect(
     *,
     sources: tuple[str, ...],
@@ -136,7 +101,7 @@ def detect(
     words: bool,
     common: str,
     registry: tuple[Path, ...],
-    account_range: str | None,
+    accounts: str | None,
     level: float,
     decoys: int | None,
     form: str,
@@ -174,7 +139,7 @@ def detect(
     session = _Session(
         Encoders(keys, encoder, words=words),
         detector(level=level / tries, common=load_filter(common, encoder), decoy_count=decoys or 0),
-        read_candidates(registry, account_range),
+        read_candidates(registry, accounts),
         form,
         text_field,
         kept,

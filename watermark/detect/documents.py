@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from watermark.detect.sources import READERS, Fields, read, whole_file
 from watermark.errors import InputError
 
-# Formats that hold texts; token ids alone have no text to show.
-FORMS = ("auto", *(name for name, reader in READERS.items() if not reader.ids))
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -23,8 +20,8 @@ def read_documents(
 ) -> Iterator[Document]:
     """Yield the documents of one file or URL ("-": standard input).
 
-    `form` is one of FORMS; "auto" goes by the suffix. Bad records are told to `report`, each and
-    their number, and left out; a file that cannot be read raises InputError.
+    `form` is a format of READERS or "auto", which goes by the suffix. Bad records are told to
+    `report`, each and their number, and left out; a file that cannot be read raises InputError.
     """
     shard = whole_file(source, form)
     if READERS[shard.format].ids:

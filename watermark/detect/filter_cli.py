@@ -16,16 +16,25 @@ from watermark.detect.calibrate import LEVELS, Calibration, Verdict, calibrate, 
 from watermark.detect.cli import complain
 from watermark.detect.counts import Batch, EpochScheme
 from watermark.detect.decoys import decoy_keys
-from watermark.detect.filter import FILTER_DEFAULT, CommonFilter, load_filter
+from watermark.detect.filter import CommonFilter, load_filter
 from watermark.detect.filter_build import FilterBuilder
-from watermark.detect.sources import READERS, Fields, plan, read
+from watermark.detect.options import (
+    FILE,
+    filter_option,
+    format_options,
+    key_options,
+    level_option,
+    output_options,
+    recursive_option,
+    tokenizer_option,
+)
+from watermark.detect.sources import Fields, plan, read
 from watermark.detect.terminal import console, format_rate
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import InputError
 from watermark.keys import EpochKeys, KeySet
 from watermark.manifest import Manifest
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _STATUS = {"ordinary": 0, "unlucky": 1, "too little text": 3}
 _GRAVEST_FIRST: tuple[Verdict, ...] = ("unlucky", "too little text", "ordinary")
 _EXPLAINED = {
@@ -62,34 +71,11 @@ class Corpus:
 
 
 def _corpus_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what is read."""
-    options = [
-        click.argument("paths", nargs=-1, required=True, metavar="PATH…"),
-        click.option(
-            "--tokenizer",
-            type=click.Path(path_type=Path),
-            required=True,
-            envvar="AZEOTROPE_TOKENIZER",
-            show_envvar=True,
-            help="The marked model's directory, its tokenizer.json or a GGUF.",
-        ),
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(["auto", *READERS]),
-            default="auto",
-            show_default=True,
-            help="Format of the files (auto: by suffix).",
-        ),
-        click.option(
-            "--text-field", default="text", show_default=True, help="Field or path of a record."
-        ),
-        click.option("--ids-field", help="Field of token ids, instead of a text."),
-        click.option("-r", "--recursive", is_flag=True, help="Read the files of folders as well."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    """Add the arguments and options that say what is read."""
+    paths = click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+    return paths(
+        tokenizer_option(required=True)(format_options(ids=True)(recursive_option(command)))
+    )
 
 
 def _corpus(options: dict[str, Any]) -> Corpus:
@@ -100,7 +86,7 @@ def _corpus(options: dict[str, Any]) -> Corpus:
 
 @click.command("build-filter")
 @_corpus_options
-@click.option("--out", type=_FILE, required=True, help="File to write, e.g. filter.azf.")
+@click.option("--out", type=FILE, required=True, help="File to write, e.g. filter.azf.")
 @click.option(
     "--documents",
     type=click.IntRange(2),
@@ -135,29 +121,8 @@ def build_filter(*, out: Path, documents: int, **options: Any) -> None:
 
 @click.command("calibrate")
 @_corpus_options
-@click.option(
-    "--keys",
-    "keys_path",
-    type=_FILE,
-    default="keyring.json",
-    show_default=True,
-    help="Keyring or detector export.",
-)
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=_FILE,
-    default="manifest.json",
-    show_default=True,
-    help="The signed manifest that belongs to the keys.",
-)
-@click.option(
-    "--filter",
-    "common",
-    default=FILTER_DEFAULT,
-    show_default=True,
-    help="Common n-grams to leave out: default, none, or a file of build-filter.",
-)
+@key_options
+@filter_option
 @click.option(
     "--piece", type=click.IntRange(50), default=200, show_default=True, help="Tokens of a piece."
 )
@@ -168,15 +133,8 @@ def build_filter(*, out: Path, documents: int, **options: Any) -> None:
     show_default=True,
     help="Never-used keys to compare with.",
 )
-@click.option(
-    "--level",
-    type=click.FloatRange(0, 0.5, min_open=True),
-    default=1e-5,
-    show_default=True,
-    help="False-positive rate that you want.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--color/--no-color", default=None, help="Default: colour on a terminal.")
+@level_option("False-positive rate that you want.")
+@output_options("Print one JSON object.")
 def calibrate_command(
     *,
     keys_path: Path,

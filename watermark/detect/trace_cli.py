@@ -14,11 +14,22 @@ from rich.console import Console
 from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
 from watermark.detect.cli import complain, read_candidates
 from watermark.detect.counts_torch import usable_device
-from watermark.detect.documents import FORMS, Document, read_documents
+from watermark.detect.documents import Document, read_documents
 from watermark.detect.encoder import Encoders, in_original
 from watermark.detect.exhaustive import CHUNK, Numbers
-from watermark.detect.filter import FILTER_DEFAULT, load_filter
+from watermark.detect.filter import load_filter
 from watermark.detect.normalise import normalise
+from watermark.detect.options import (
+    RATE,
+    candidate_options,
+    device_option,
+    filter_option,
+    format_options,
+    key_options,
+    output_options,
+    tokenizer_option,
+    words_option,
+)
 from watermark.detect.terminal import console
 from watermark.detect.tokenizer import Encoded, TextTokenizer
 from watermark.detect.trace import Search, Trace, Tracer
@@ -26,7 +37,6 @@ from watermark.detect.trace_terminal import Places, progress_bar, render
 from watermark.errors import AzeotropeError, InputError
 from watermark.keys import KeySet
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 # An account's whole sequence (docs/format.md, "Ticket"): hours for two cores.
 _MOST_CALLS = 1 << 40
 
@@ -80,41 +90,11 @@ class _Session:
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[FILES|-]")
-@click.option(
-    "--keys",
-    "keys_path",
-    type=_FILE,
-    default="keyring.json",
-    show_default=True,
-    help="Keyring or full detector export.",
-)
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=_FILE,
-    default="manifest.json",
-    show_default=True,
-    help="The signed manifest that belongs to the keys.",
-)
-@click.option(
-    "--tokenizer",
-    type=click.Path(path_type=Path),
-    envvar="AZEOTROPE_TOKENIZER",
-    show_envvar=True,
-    help="Directory of the marked model, its tokenizer.json, or its GGUF file.",
-)
-@click.option("--words", is_flag=True, help="Trace by words instead of tokens (az1-words).")
-@click.option(
-    "--filter",
-    "common",
-    default=FILTER_DEFAULT,
-    show_default=True,
-    help="Common n-grams to leave out: default, none, or a file of build-filter.",
-)
-@click.option(
-    "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
-)
-@click.option("--accounts", help="Account numbers to search as well, e.g. 1-24000.")
+@key_options
+@tokenizer_option()
+@words_option
+@filter_option
+@candidate_options
 @click.option(
     "--calls",
     default="registry",
@@ -123,28 +103,17 @@ class _Session:
 )
 @click.option(
     "--family-level",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=RATE,
     default=1e-3,
     show_default=True,
     help="Probability of naming anybody for a text that none of them wrote.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMS),
-    default="auto",
-    show_default=True,
-    help="What the files hold (auto: by suffix; .gz and .zst are unpacked).",
-)
-@click.option(
-    "--text-field", default="text", show_default=True, help="Field or column of a record."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@format_options(ids=False)
+@output_options("Print one JSON object a text.")
 @click.option(
     "--threads", type=click.IntRange(1), default=2, show_default=True, help="Cores to use."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
-@click.option("--color/--no-color", default=None, help="Default: colour on a terminal.")
+@device_option
 def trace(
     *,
     sources: tuple[str, ...],

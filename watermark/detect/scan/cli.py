@@ -11,65 +11,46 @@ from typing import Any
 import click
 from rich.console import Console
 
-from watermark.detect.filter import FILTER_DEFAULT
+from watermark.detect.options import (
+    PATH,
+    RATE,
+    candidate_options,
+    device_option,
+    filter_option,
+    format_options,
+    key_options,
+    level_option,
+    output_options,
+    recursive_option,
+    tokenizer_option,
+    words_option,
+)
 from watermark.detect.report import ScanSummary, print_summary
 from watermark.detect.scan.job import Equipment, ScanJob
 from watermark.detect.scan.local import scan_locally
 from watermark.detect.scan.plan import SHARD_BYTES, Unit
 from watermark.detect.scan.progress import ScanProgress
 from watermark.detect.scan.run import Executor, Output, run_scan
-from watermark.detect.sources import READERS, Fields, Plan, plan
+from watermark.detect.sources import Fields, Plan, plan
 from watermark.errors import InputError
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_PATH = click.Path(path_type=Path)
 _STATUS = {"marked": 0, "not marked": 1, "invalid": 2, "inconclusive": 3}
 _PAIRS = (
     ("text_field", "ids_field", "sample", "form", "recursive"),
-    ("words", "filter", "level", "fdr", "family_level", "decoys", "accounts"),
+    ("words", "common", "level", "fdr", "family_level", "decoys", "accounts"),
 )
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
 @click.option(
-    "--out", type=_PATH, default="scan", show_default=True, help="Directory of the results."
+    "--out", type=PATH, default="scan", show_default=True, help="Directory of the results."
 )
-@click.option(
-    "--keys",
-    type=_FILE,
-    default="keyring.json",
-    show_default=True,
-    help="Keyring or detector export.",
-)
-@click.option(
-    "--manifest",
-    type=_FILE,
-    default="manifest.json",
-    show_default=True,
-    help="The signed manifest that belongs to the keys.",
-)
-@click.option(
-    "--tokenizer",
-    type=_PATH,
-    envvar="AZEOTROPE_TOKENIZER",
-    show_envvar=True,
-    help="The marked model's directory, its tokenizer.json or a GGUF.",
-)
-@click.option("--words", is_flag=True, help="Test words instead of tokens (az1-words).")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["auto", *READERS]),
-    default="auto",
-    show_default=True,
-    help="Format of the files (auto: by suffix).",
-)
-@click.option("--text-field", default="text", show_default=True, help="Field or path of a record.")
-@click.option("--ids-field", help="Field of token ids, instead of a text.")
-@click.option(
-    "-r", "--recursive", is_flag=True, help="Read the files of folders, all the way down."
-)
+@key_options
+@tokenizer_option()
+@words_option
+@format_options(ids=True)
+@recursive_option
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
@@ -78,16 +59,8 @@ _PAIRS = (
     help="Share of the records to read.",
 )
 @click.option("--resume", is_flag=True, help="Take up a scan that was interrupted.")
-@click.option(
-    "--registry", type=_FILE, multiple=True, help="Call registry of the gateway (repeatable)."
-)
-@click.option("--accounts", help="Search these account numbers too, e.g. 1-24000.")
-@click.option(
-    "--filter",
-    default=FILTER_DEFAULT,
-    show_default=True,
-    help="Common n-grams to leave out: default, none, or a file of build-filter.",
-)
+@candidate_options
+@filter_option
 @click.option(
     "--decoys",
     type=click.IntRange(0, 100_000),
@@ -95,30 +68,24 @@ _PAIRS = (
     show_default=True,
     help="Never-used keys to try as a check (0: none).",
 )
-@click.option(
-    "--level",
-    type=click.FloatRange(0, 0.5, min_open=True),
-    default=1e-5,
-    show_default=True,
-    help="False-positive rate of the verdict.",
-)
+@level_option("False-positive rate of the verdict.")
 @click.option(
     "--fdr",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=RATE,
     default=0.01,
     show_default=True,
     help="False discovery rate of the documents called marked.",
 )
 @click.option(
     "--family-level",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=RATE,
     default=1e-3,
     show_default=True,
     help="Probability of naming any account wrongly.",
 )
-@click.option("--token-cache", type=_PATH, help="Directory that keeps token ids for later scans.")
+@click.option("--token-cache", type=PATH, help="Directory that keeps token ids for later scans.")
 @click.option("--workers", type=click.IntRange(1), help="Processes (default: one a core).")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@device_option
 @click.option(
     "--ray",
     is_flag=False,
@@ -126,8 +93,7 @@ _PAIRS = (
     metavar="[ADDRESS]",
     help="Scan on a Ray cluster: its address, or one that is started here.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--color/--no-color", default=None, help="Default: colour on a terminal.")
+@output_options("Print the summary as JSON.")
 def scan(*, paths: tuple[str, ...], out: Path, resume: bool, **options: Any) -> None:
     """Test whole corpora: is our mark in them, how much of it, and whose.
 
@@ -178,12 +144,12 @@ def _job(options: dict[str, Any]) -> ScanJob:
     if options["words"] and options["ids_field"]:
         raise InputError("--words and --ids-field exclude each other: words are made from texts")
     return ScanJob(
-        keys=options["keys"],
-        manifest=options["manifest"],
+        keys=options["keys_path"],
+        manifest=options["manifest_path"],
         encoding="words" if options["words"] else "tokens",
         tokenizer=None if options["words"] else options["tokenizer"],
         fields=Fields(options["text_field"], options["ids_field"], options["sample"]),
-        common=options["filter"],
+        common=options["common"],
         registries=options["registry"],
         account_range=options["accounts"],
         level=options["level"],
