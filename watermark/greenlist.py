@@ -15,12 +15,10 @@ import torch
 
 from watermark.keys import EpochKeys
 from watermark.manifest import MAX_WIDTH, Channel, Parameters
-from watermark.prf import GOLDEN, MIX1, MIX2, SIP0, SIP1, SIP2, SIP3
+from watermark.prf import GOLDEN, MIX1, MIX2, SIP0, SIP1, SIP2, SIP3, UNUSED, ids_per_word
 
 Words = TypeVar("Words", npt.NDArray[np.int64], torch.Tensor)
 
-# Fills the context slots that a channel's width leaves unused, oldest first.
-UNUSED = 0xFFFFFFFF
 NO_CHANNEL = 3
 _LENGTH_WORD = 4 * MAX_WIDTH << 56
 
@@ -122,11 +120,6 @@ def channels_of(keys: EpochKeys, parameters: Parameters, contexts: Words) -> Wor
     # A comparison's bool has no common type in numpy and torch: the sign bit serves both.
     below = ((draw - bound) >> 63 for bound in parameters.bounds())
     return sum(below, draw * 0 + NO_CHANNEL)
-
-
-def ids_per_word(gamma_bits: int) -> int:
-    """How many token ids one SplitMix64 output decides: each takes gamma_bits of its 64."""
-    return 64 // gamma_bits
 
 
 def green_bits(seeds: Words, tokens: Words, gamma_bits: int) -> Words:

@@ -8,6 +8,8 @@ import hashlib
 import hmac
 
 MASK64 = (1 << 64) - 1
+# Fills the context slots that a channel's width leaves unused, oldest first; no token has that id.
+UNUSED = 0xFFFFFFFF
 # SplitMix64 (Steele, Lea, Flood, OOPSLA 2014; constants of Vigna's splitmix64.c).
 GOLDEN = 0x9E3779B97F4A7C15
 MIX1 = 0xBF58476D1CE4E5B9
@@ -65,6 +67,11 @@ def splitmix64(seed: int, index: int) -> int:
     z = (z ^ z >> 30) * MIX1 & MASK64
     z = (z ^ z >> 27) * MIX2 & MASK64
     return z ^ z >> 31
+
+
+def ids_per_word(gamma_bits: int) -> int:
+    """How many token ids one SplitMix64 output decides: each takes gamma_bits of its 64."""
+    return 64 // gamma_bits
 
 
 def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:

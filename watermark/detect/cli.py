@@ -13,7 +13,6 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from watermark.detect.candidates import Candidates
-from watermark.detect.counts_torch import usable_device
 from watermark.detect.detector import Detector
 from watermark.detect.documents import Document, read_documents
 from watermark.detect.encoder import Encoders
@@ -126,7 +125,7 @@ def detect(
     keys = KeySet.load(keys_path)
     manifest = keys.manifest(manifest_path)
     sources = sources or ("-",)
-    detector = partial(Detector, keys, manifest, device=usable_device(device))
+    detector = partial(Detector, keys, manifest, device=device)
     _require_one_way(tokenizer, tried, words=words)
     kept: dict[str, list[Document]] = {}
     encoder, tries = None, 1

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from watermark.detect import kernels
 from watermark.errors import InputError
-from watermark.greenlist import UNUSED, ids_per_word
 from watermark.keys import EpochKeys
 from watermark.manifest import Channel, Parameters
-from watermark.prf import GOLDEN
+from watermark.prf import GOLDEN, UNUSED, ids_per_word
 
 if TYPE_CHECKING:
     from watermark.detect.filter import CommonFilter
@@ -230,6 +229,11 @@ def search(
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, cuts[:-1], cuts[1:]))
     return hits.astype(np.int64)
+
+
+def toss(seeds: Words, tokens: npt.NDArray[np.uint32], gamma_bits: int) -> npt.NDArray[np.uint8]:
+    """Coins [n] of windows given by seed (with every key in it) and token, [n] each."""
+    return kernels.toss(seeds, tokens.astype(np.uint64), gamma_bits == 2)
 
 
 def word_places(tokens: npt.NDArray[np.uint32], gamma_bits: int) -> tuple[Words, Words]:

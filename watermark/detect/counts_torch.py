@@ -15,7 +15,6 @@ from watermark.detect.kernels import NGRAM, SHORT_NGRAM
 from watermark.errors import InputError
 from watermark.greenlist import (
     NO_CHANNEL,
-    UNUSED,
     channels_of,
     context_seeds,
     green_bits,
@@ -26,6 +25,7 @@ from watermark.greenlist import (
 )
 from watermark.keys import EpochKeys
 from watermark.manifest import CHANNELS, Channel, Parameters
+from watermark.prf import UNUSED
 
 if TYPE_CHECKING:
     from watermark.detect.filter import CommonFilter

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from watermark.detect.candidates import CallRecord, Candidates
-from watermark.detect.counts import CHANNEL_INDEX, Batch, Coins, Counts, EpochScheme, Words
+from watermark.detect.counts import CHANNEL_INDEX, Batch, Coins, Counts, EpochScheme, Words, toss
 from watermark.detect.decoys import decoys
 from watermark.detect.exhaustive import best_two, root_key
 from watermark.detect.pvalues import log10_tail, power
 from watermark.detect.report.summary import DecoyCheck
 from watermark.detect.spans import WHOLE_PART, find_spans, scan_documents, whole_or_spans
 from watermark.errors import InputError
-from watermark.greenlist import green_bits
 from watermark.keys import EpochKeys, KeySet
 from watermark.manifest import CHANNELS, Channel, Manifest, Parameters
 
@@ -353,8 +352,8 @@ def _coins(
         extra["call"] = scheme.keys.call_key(call.number)
     keys = np.array([extra.get(channel, 0) for channel in CHANNELS], np.uint64)
     known = coins.where(np.isin(coins.channel, [CHANNEL_INDEX[channel] for channel in extra]))
-    seeds = (known.seed ^ keys[known.channel]).view(np.int64)
-    greens = green_bits(seeds, known.token.astype(np.int64), scheme.parameters.gamma_bits)
+    seeds = known.seed ^ keys[known.channel]
+    greens = toss(seeds, known.token, scheme.parameters.gamma_bits)
     return tuple(
         Coin(position, CHANNELS[channel], bool(green))
         for position, channel, green in zip(

@@ -37,7 +37,7 @@ from watermark.detect.kernels import (
 )
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.errors import InputError
-from watermark.greenlist import UNUSED
+from watermark.prf import UNUSED
 
 Words = npt.NDArray[np.uint64]
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from watermark import prf
-from watermark.greenlist import UNUSED as _UNUSED_SLOT
 from watermark.manifest import MAX_WIDTH
 
 Words = npt.NDArray[np.uint64]
@@ -27,7 +26,7 @@ NGRAM, SHORT_NGRAM = 5, 3
 _U = np.uint64
 _GOLDEN, _MIX1, _MIX2 = _U(prf.GOLDEN), _U(prf.MIX1), _U(prf.MIX2)
 _SIP0, _SIP1, _SIP2, _SIP3 = _U(prf.SIP0), _U(prf.SIP1), _U(prf.SIP2), _U(prf.SIP3)
-_UNUSED = _U(_UNUSED_SLOT)
+_UNUSED = _U(prf.UNUSED)
 _CONTEXT_LENGTH = _U(4 * MAX_WIDTH << 56)
 _NUMBER_LENGTH = _U(8 << 56)
 _ZERO, _ONE, _MASK16, _FINAL = _U(0), _U(1), _U(0xFFFF), _U(0xFF)
@@ -120,6 +119,15 @@ def _is_green(seed: Any, token: Any, two_bits: bool) -> Any:
         return (word >> place) & (word >> (place + _B32)) & _ONE
     word = mix64(seed + ((token >> _U(6)) + _ONE) * _GOLDEN)
     return (word >> (token & _U(63))) & _ONE
+
+
+@compiled
+def toss(seeds: Words, tokens: Words, two_bits: bool) -> npt.NDArray[np.uint8]:
+    """Coins [n] of windows given by seed and token, [n] each."""
+    greens = np.empty(len(seeds), np.uint8)
+    for i in range(len(seeds)):
+        greens[i] = _is_green(seeds[i], tokens[i], two_bits)
+    return greens
 
 
 @compiled

@@ -19,12 +19,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from watermark.detect.counts import Coins, Integers, Words, number_keys, word_places
+from watermark.detect.counts import Coins, Integers, Words, number_keys, toss, word_places
 from watermark.detect.exhaustive import Numbers, chunk_size, chunks, each
 from watermark.detect.kernels_trace import LONGEST, PLACE_BITS, Windows, best_stretches
 from watermark.detect.pvalues import LN10, log10_tails
 from watermark.errors import InputError
-from watermark.greenlist import green_bits
 
 # Scores are integers of 1/1024 nat, rounded down: the same everywhere, and never too large.
 _PER_NAT = 1024
@@ -101,8 +100,7 @@ class Track:
     def greens(self, account: int) -> Integers:
         """Coins [n] of all windows under an account's key: 1 or 0."""
         key = number_keys(self.root, np.array([account], np.uint64))
-        seeds = (self._coins.seed ^ key).view(np.int64)
-        return green_bits(seeds, self._coins.token.astype(np.int64), self._gamma_bits)
+        return toss(self._coins.seed ^ key, self._coins.token, self._gamma_bits).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
 from watermark.detect.cli import complain, read_candidates
-from watermark.detect.counts_torch import usable_device
 from watermark.detect.documents import Document, read_documents
 from watermark.detect.encoder import Encoders, in_original
 from watermark.detect.exhaustive import CHUNK, Numbers
@@ -155,7 +154,7 @@ def trace(
         keys,
         manifest,
         family_level=family_level,
-        device=usable_device(device),
+        device=device,
         threads=threads,
         common=load_filter(common, encoder),
     )

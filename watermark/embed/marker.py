@@ -16,9 +16,10 @@ import torch
 
 from watermark.embed.bias import add_green_bias
 from watermark.errors import KeyringError, TicketError
-from watermark.greenlist import NO_CHANNEL, UNUSED, context_words, key_words, signed64, siphash24
+from watermark.greenlist import NO_CHANNEL, context_words, key_words, signed64, siphash24
 from watermark.keys import EpochKeys, KeySet
 from watermark.manifest import CHANNELS, MAX_WIDTH, Manifest, Parameters
+from watermark.prf import UNUSED
 from watermark.ticket import Ticket, verify
 
 _Array = npt.NDArray[np.int64]
