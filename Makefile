@@ -26,8 +26,11 @@ test-engines: $(VENV)/dev.stamp ## The tests with the real vLLM and llama.cpp
 	$(BIN)/python -m proxy.engine.weights
 	$(BIN)/python -m pytest tests/engines -m engines
 
-bench: $(VENV)/dev.stamp ## Measure the figures of docs/results.md (about an hour on 2 cores)
+bench: $(VENV)/dev.stamp ## Measure the figures of docs/results.md (hours on 2 cores; Debian, as root)
 	$(BIN)/python -m proxy.engine.weights
+	bash benchmarks/attacks/install.sh
+	$(PIP) install --no-deps --target $(AZEOTROPE_CACHE)/benchmarks/detect/peers \
+		sbw==1.0.0 ymark==0.2.0 markllm==0.1.5
 	$(BIN)/python -m benchmarks.run
 
 lint: $(VENV)/dev.stamp ## ruff, mypy and the layers of the architecture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.run import BENCHMARKS
 from proxy.cli_reference import cli_reference
 
 ROOT = Path(__file__).parent.parent
@@ -30,5 +31,5 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_every_result_section_has_its_figures() -> None:
     page = (ROOT / "docs" / "results.md").read_text("utf-8")
     sections = re.findall(r"<!-- begin (\w+) -->(.*?)<!-- end \1 -->", page, re.DOTALL)
-    assert {name for name, _ in sections} == {"embed", "engine", "null", "quality", "shares"}
+    assert {name for name, _ in sections} == set(BENCHMARKS)
     assert all("|" in text for _, text in sections)
