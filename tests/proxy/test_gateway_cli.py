@@ -162,12 +162,12 @@ def test_the_gateway_needs_no_torch() -> None:
 
 @pytest.mark.parametrize("command", [["detect", "x", "--tokenizer", "y"], ["demo"]])
 def test_a_command_without_its_optional_packages_says_what_to_install(command: list[str]) -> None:
-    without = "import sys; sys.modules['torch'] = None; from proxy.cli import main; main()"
+    without = "import sys; sys.modules['numba'] = None; from proxy.cli import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", without, *command], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert result.stderr.startswith("azeotrope: error: torch is not installed: run `pip install")
+    assert result.stderr.startswith("azeotrope: error: numba is not installed: run `pip install")
     assert result.stderr.count("\n") == 1
 
 
