@@ -63,7 +63,7 @@ def log10_ps(condition: Condition, made: Answers, length: int) -> np.ndarray:
     if condition.parameters is None:
         return np.array([kgw_log10_p(tokens[:length]) for tokens in made.tokens])
     detector = Detector(*bench_keys("quality", condition.parameters))
-    return np.array([detector.judge(tokens[:length]).log10_p for tokens in made.tokens])
+    return np.array([detector.judge(tokens[:length]).site.log10_p for tokens in made.tokens])
 
 
 def distinct_pairs(made: Answers) -> float:
@@ -136,10 +136,10 @@ def _default_table(count: int) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for length in _LENGTHS:
         results = [detector.judge(tokens[:length], candidates) for tokens in made.tokens]
-        found = sum(result.log10_p <= _LEVEL for result in results)
+        found = sum(result.site.log10_p <= _LEVEL for result in results)
         windows = np.mean([result.site.windows for result in results])
         share = np.mean([result.site.green_share for result in results])
-        median = np.median([result.log10_p for result in results])
+        median = np.median([result.site.log10_p for result in results])
         print(
             f"| {length} | {percent(found, count)} {interval(found, count)} | {windows:.0f} | "
             f"{share:.3f} | 1e{median:.1f} | {_naming(results)} |",
