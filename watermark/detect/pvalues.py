@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from watermark.detect.kernels import compiled
+
 LN10 = math.log(10)
 
 
@@ -61,6 +63,7 @@ def log10_tails(
     return found
 
 
+@compiled
 def _series(start: int, windows: int, odds: float) -> float:
     """Sum over k >= start of pmf(k) / pmf(start), for start on the falling side."""
     total = term = 1.0
