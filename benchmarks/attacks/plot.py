@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.attacks.scoring import Row
-from benchmarks.statistics import clopper_pearson
+from watermark.detect.pvalues import clopper_pearson
 
 # Attack, strength, and the least share that must be found at 1e-3.
 FLOORS = (

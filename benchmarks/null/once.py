@@ -7,10 +7,9 @@ import numpy.typing as npt
 from scipy.stats import binom, kstest
 
 from benchmarks.human import human_documents
-from benchmarks.statistics import clopper_pearson
 from proxy.engine.weights import demo_model
 from watermark.detect.counts import CHANNEL_INDEX, Batch, EpochScheme
-from watermark.detect.pvalues import log10_tails
+from watermark.detect.pvalues import clopper_pearson, log10_tails
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.keys import EpochKeys
 from watermark.manifest import Channel, Parameters

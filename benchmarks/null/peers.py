@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import norm
 
-from benchmarks.null.rates import LEVELS
 from proxy.engine.weights import demo_model
+from watermark.detect.calibrate import LEVELS
 from watermark.detect.counts import Batch
 
 _GAMMA = 0.25

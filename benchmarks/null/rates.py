@@ -1,23 +1,17 @@
 """The test piece by piece, repeats and all: how often a key that marked nothing rejects."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.human.pieces import PIECE
 from benchmarks.keys import bench_keys
+from watermark.detect.calibrate import LEAST_WINDOWS, Rejections
 from watermark.detect.counts import CHANNEL_INDEX, Batch, EpochScheme
 from watermark.detect.filter import CommonFilter
-from watermark.detect.pvalues import least_hits, log10_tail
 from watermark.manifest import Parameters
 
-LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
-# With fewer windows no share of green ones says anything; such pieces can never be rejected.
-LEAST_WINDOWS = 20
 _SITE = CHANNEL_INDEX["site"]
-_NEVER = PIECE + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +28,6 @@ class Rates:
     windows: float
 
 
-@cache
-def _thresholds(gamma: float) -> npt.NDArray[np.int64]:
-    """Least hits [levels, windows] that are rejected."""
-    table = [
-        [least_hits(n, gamma, float(np.log10(level))) or _NEVER for n in range(PIECE + 1)]
-        for level in LEVELS
-    ]
-    return np.array(table, np.int64)
-
-
-@cache
-def _sizes(gamma: float) -> npt.NDArray[np.float64]:
-    """Probability [levels, windows] that fair coins are rejected."""
-    return np.array(
-        [
-            [10 ** log10_tail(int(least), n, gamma) if least <= n else 0.0 for n, least in row]
-            for row in (enumerate(levels) for levels in _thresholds(gamma))
-        ]
-    )
-
-
 def rates(
     batch: Batch, key: str, parameters: Parameters, common: CommonFilter | None = None
 ) -> Rates:
@@ -62,13 +35,14 @@ def rates(
     keys = bench_keys(key, parameters)[0].current
     counts = EpochScheme(keys, parameters, common).count(batch, threads=2)
     windows, hits = counts.windows[:, _SITE], counts.hits[:, _SITE]
-    tested = windows >= LEAST_WINDOWS
-    windows, hits = windows[tested], hits[tested]
+    found = Rejections.none()
+    found.add(windows, hits, parameters.gamma)
+    tested = windows[windows >= LEAST_WINDOWS]
     return Rates(
-        len(windows),
-        (hits >= _thresholds(parameters.gamma)[:, windows]).sum(axis=1),
-        _sizes(parameters.gamma)[:, windows].sum(axis=1) / max(len(windows), 1),
-        float(windows.mean()) if len(windows) else 0.0,
+        found.pieces,
+        found.rejected,
+        found.expected / max(found.pieces, 1),
+        float(tested.mean()) if len(tested) else 0.0,
     )
 
 

@@ -17,12 +17,13 @@ from benchmarks.keys import bench_keys
 from benchmarks.null.doubling import print_doubling
 from benchmarks.null.once import print_uniformity
 from benchmarks.null.peers import print_peer
-from benchmarks.null.rates import LEAST_WINDOWS, LEVELS, Rates, Spread, rates
-from benchmarks.statistics import clopper_pearson
+from benchmarks.null.rates import Rates, Spread, rates
 from proxy.engine.weights import demo_model
+from watermark.detect.calibrate import LEAST_WINDOWS, LEVELS
 from watermark.detect.counts import Batch
 from watermark.detect.filter import CommonFilter
 from watermark.detect.filter_build import FilterBuilder
+from watermark.detect.pvalues import clopper_pearson
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.manifest import Parameters
 

@@ -39,8 +39,6 @@ _MARKS = (
     Condition("synthid-text", synthid=True),
 )
 
-Score = Callable[[Answers], NDArray[np.float64]]
-
 
 @lru_cache(maxsize=1)
 def generator() -> Generator:

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
-from watermark.detect.pvalues import least_hits, log10_tail, log_binomial_pmf, power
+from watermark.detect.pvalues import (
+    clopper_pearson,
+    least_hits,
+    log10_tail,
+    log_binomial_pmf,
+    power,
+)
 
 GAMMAS = [0.5, 0.25, 0.125, 0.3, 0.01, 0.9]
 LEVELS = [-1, -3, -5, -12]
@@ -165,3 +172,20 @@ def test_the_test_keeps_its_level() -> None:
         for gamma in (0.25, 0.5):
             for log10_level in LEVELS:
                 assert power(windows, gamma, gamma, log10_level) <= 10**log10_level * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.999])
+@pytest.mark.parametrize(
+    ("hits", "trials"), [(0, 10), (10, 10), (3, 10), (1, 20_000), (250_000, 1_000_000)]
+)
+def test_intervals_of_shares_are_those_of_the_beta_distribution(
+    hits: int, trials: int, confidence: float
+) -> None:
+    tail = (1 - confidence) / 2
+    low = beta.ppf(tail, hits, trials - hits + 1) if hits else 0.0
+    high = beta.ppf(1 - tail, hits + 1, trials - hits) if hits < trials else 1.0
+    assert clopper_pearson(hits, trials, confidence) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_without_trials_a_share_may_be_anything() -> None:
+    assert clopper_pearson(0, 0) == (0.0, 1.0)

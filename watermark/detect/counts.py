@@ -4,7 +4,7 @@ One pure object over arrays; commands, corpus scans, benchmarks and tests all ca
 runs the compiled kernels; `watermark.detect.counts_torch` gives the same integers on a GPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -114,8 +114,8 @@ class Coins:
 class EpochScheme:
     """The arithmetic of one epoch over batches.
 
-    A channel whose key is not at hand has no windows. `common` leaves out windows whose 5-gram
-    is common (`watermark.detect.filter`).
+    A channel whose key is not at hand has no windows. `common` leaves out windows that end a
+    common n-gram (`watermark.detect.filter`).
     """
 
     def __init__(
@@ -159,9 +159,7 @@ class EpochScheme:
             windows, hits = counts.windows[rows], counts.hits[rows]
             kernels.walk(part.ids, part.offsets, epoch, windows, hits, _listing(0), -1)
 
-        cuts = _cuts(batch, threads)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, cuts[:-1], cuts[1:]))
+        _run_parts(run, _cuts(batch, threads))
         return counts
 
     def coins(
@@ -222,12 +220,7 @@ def search(
         part = slice(first, last)
         kernels.search_hits(keys[part], seeds, steps, places, gamma_bits == 2, hits[part])
 
-    if threads == 1:  # a pool would take longer than a small search
-        run(0, len(keys))
-        return hits.astype(np.int64)
-    cuts = [len(keys) * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, cuts[:-1], cuts[1:]))
+    _run_parts(run, [len(keys) * i // threads for i in range(threads + 1)])
     return hits.astype(np.int64)
 
 
@@ -258,6 +251,15 @@ def _channel_keys(keys: EpochKeys) -> tuple[bytes, ...]:
 
 def _halves(key: bytes) -> tuple[int, int]:
     return int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+
+
+def _run_parts(run: Callable[[int, int], None], cuts: list[int]) -> None:
+    """Call `run` for each part between two cuts, a thread a part."""
+    if len(cuts) == 2:  # a pool would take longer than a small part
+        run(*cuts)
+        return
+    with ThreadPoolExecutor(len(cuts) - 1) as pool:
+        list(pool.map(run, cuts[:-1], cuts[1:]))
 
 
 def _cuts(batch: Batch, parts: int) -> list[int]:

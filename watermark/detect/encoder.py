@@ -1,13 +1,15 @@
 """What turns texts into ids: a tokenizer, or the words of az1-words; and back to characters."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from watermark.detect.counts import Batch
-from watermark.detect.normalise import Normalised
+from watermark.detect.normalise import Normalised, normalise
 from watermark.detect.tokenizer import Encoded, TextTokenizer
 from watermark.detect.words import WordEncoder
 from watermark.errors import InputError
 from watermark.keys import KeySet
+
+Form = Literal["as given", "normalised"]
 
 
 class Encoder(Protocol):
@@ -49,6 +51,18 @@ class Encoders:
         first = self[0].encode(text)
         others = self._each[1:]
         return [first, *(one.encode(text) if self._differ else first for one in others)]
+
+    def forms(self, text: str) -> dict[Form, list[Encoded]]:
+        """Encode a text as given, and normalised if that changes it, for each epoch.
+
+        Offsets are characters of the text as given.
+        """
+        found: dict[Form, list[Encoded]] = {"as given": self.encode(text)}
+        normalised = normalise(text)
+        if normalised.changes:
+            others = self.encode(normalised.text)
+            found["normalised"] = [in_original(encoded, normalised) for encoded in others]
+        return found
 
     def encode_batch(self, texts: list[str]) -> list[Batch]:
         """Encode many texts for each epoch."""

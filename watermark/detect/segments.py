@@ -6,12 +6,10 @@ from typing import Literal
 
 from watermark.detect.candidates import Candidates
 from watermark.detect.detector import Coin, Detection, Detector
-from watermark.detect.encoder import Encoders, in_original
-from watermark.detect.normalise import normalise
+from watermark.detect.encoder import Encoders, Form
 from watermark.detect.tokenizer import Encoded
 
 Colour = Literal["green", "red", "plain"]
-Form = Literal["as given", "normalised"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,7 @@ def judge(
     A text that normalisation changes is tested in both forms; the stronger result counts, with p
     times two.
     """
-    normalised = normalise(text)
-    forms: dict[Form, list[Encoded]] = {"as given": encoders.encode(text)}
-    if normalised.changes:
-        forms["normalised"] = [
-            in_original(encoded, normalised) for encoded in encoders.encode(normalised.text)
-        ]
+    forms = encoders.forms(text)
     tried = [
         (form, encoded, _judge(detector, encoded, candidates, len(forms)))
         for form, encoded in forms.items()

@@ -14,10 +14,9 @@ from rich.console import Console
 from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
 from watermark.detect.cli import complain, read_candidates
 from watermark.detect.documents import Document, read_documents
-from watermark.detect.encoder import Encoders, in_original
+from watermark.detect.encoder import Encoders
 from watermark.detect.exhaustive import CHUNK, Numbers
 from watermark.detect.filter import load_filter
-from watermark.detect.normalise import normalise
 from watermark.detect.options import (
     RATE,
     candidate_options,
@@ -30,7 +29,7 @@ from watermark.detect.options import (
     words_option,
 )
 from watermark.detect.terminal import console
-from watermark.detect.tokenizer import Encoded, TextTokenizer
+from watermark.detect.tokenizer import TextTokenizer
 from watermark.detect.trace import Search, Trace, Tracer
 from watermark.detect.trace_terminal import Places, progress_bar, render
 from watermark.errors import AzeotropeError, InputError
@@ -53,7 +52,7 @@ class _Session:
 
     def trace(self, document: Document) -> Trace:
         """Trace a text and print what was found (without a screen: as JSON)."""
-        forms = self._forms(document.text)
+        forms = list(self.encoders.forms(document.text).values())
         total = len(self.calls) * len(self.epochs) * len(forms)
         with _progress(document.name, total) as progress:
             traces = [
@@ -77,14 +76,6 @@ class _Session:
         else:
             click.echo(json.dumps(record(document.name, found, self.candidates, places)))
         return found
-
-    def _forms(self, text: str) -> list[list[Encoded]]:
-        """Encode the text as given, and normalised if that changes it, for each epoch."""
-        forms, normalised = [self.encoders.encode(text)], normalise(text)
-        if normalised.changes:
-            other = self.encoders.encode(normalised.text)
-            forms.append([in_original(encoded, normalised) for encoded in other])
-        return forms
 
 
 @click.command()

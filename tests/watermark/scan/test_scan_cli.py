@@ -81,6 +81,23 @@ def test_a_corpus_with_marked_records_is_marked(run: Scan, corpus: Path, tmp_pat
     }
 
 
+def test_settings_are_reported_by_the_names_of_their_options(
+    run: Scan, corpus: Path, tmp_path: Path
+) -> None:
+    run(corpus, "--format", "jsonl", "--accounts", "1-9")
+    assert summary(tmp_path)["options"] == {
+        "text-field": "text",
+        "sample": "1.0",
+        "format": "jsonl",
+        "filter": "none",
+        "level": "1e-05",
+        "fdr": "0.01",
+        "family-level": "0.001",
+        "decoys": "20",
+        "accounts": "1-9",
+    }
+
+
 def test_rows_say_what_detect_says(run: Scan, corpus: Path, texts: Texts, tmp_path: Path) -> None:
     run(corpus)
     keys = KeySet.load(texts.options[1])

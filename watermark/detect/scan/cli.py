@@ -35,10 +35,21 @@ from watermark.detect.sources import Fields, Plan, plan
 from watermark.errors import InputError
 
 _STATUS = {"marked": 0, "not marked": 1, "invalid": 2, "inconclusive": 3}
-_PAIRS = (
-    ("text_field", "ids_field", "sample", "form", "recursive"),
-    ("words", "common", "level", "fdr", "family_level", "decoys", "accounts"),
-)
+# Settings that the report lists, by the names of their options.
+_SHOWN = {
+    "text_field": "text-field",
+    "ids_field": "ids-field",
+    "sample": "sample",
+    "form": "format",
+    "recursive": "recursive",
+    "words": "words",
+    "common": "filter",
+    "level": "level",
+    "fdr": "fdr",
+    "family_level": "family-level",
+    "decoys": "decoys",
+    "accounts": "accounts",
+}
 
 
 @click.command()
@@ -184,8 +195,8 @@ def _mention(screen: Console, found: Plan) -> None:
 
 
 def _shown(options: dict[str, Any]) -> list[tuple[str, str]]:
-    names = [name for group in _PAIRS for name in group]
-    return [(name.replace("_", "-"), str(options[name])) for name in names if options[name]]
+    given = {shown: options[name] for name, shown in _SHOWN.items()}
+    return [(shown, str(value)) for shown, value in given.items() if value not in (None, False)]
 
 
 def _show(summary: ScanSummary, output: Output, options: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from watermark.detect.scan.plan import Unit
 from watermark.detect.scan.reading import UnitBatch, UnitInput
 from watermark.detect.scan.tokens import UnitTokens
 from watermark.detect.sources import Shard
+from watermark.detect.sources.sampling import random_words
 
 # Told (about how many bytes were read, documents, tokens) after every batch.
 Tell = Callable[[int, int, int], None]
@@ -81,7 +82,8 @@ class UnitScan:
         )
 
     def _batch(self, batch: UnitBatch) -> pa.Table:
-        priorities = _priorities(batch.positions, self._salts[batch.shards])
+        # Of shard and position alone: what else is scanned changes no document's draw.
+        priorities = random_words(self._salts[batch.shards], batch.positions - 1)
         draws = priorities / 2.0**64
         forms = self._forms(batch)
         judgement, results, better = forms.judge(self._equipment.schemes, self._gammas, draws)
@@ -192,15 +194,3 @@ class UnitScan:
 
 def _salt(shard: Shard) -> int:
     return int.from_bytes(hashlib.sha256(shard.name.encode()).digest()[:8], "little")
-
-
-def _priorities(
-    positions: npt.NDArray[np.int64], salts: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.uint64]:
-    """Random words [d] that depend on shard and position alone (SplitMix64)."""
-    with np.errstate(over="ignore"):
-        word = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + salts
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: npt.NDArray[np.uint64] = word ^ (word >> np.uint64(31))
-    return mixed

@@ -21,11 +21,18 @@ class Sampler:
         """Tell for byte offsets or row numbers [n] whether their records are read: bool [n]."""
         if self.all:
             return np.ones(len(places), np.bool_)
-        z = self._seed + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
-        z = (z ^ z >> np.uint64(30)) * np.uint64(MIX1)
-        z = (z ^ z >> np.uint64(27)) * np.uint64(MIX2)
-        return np.asarray(z ^ z >> np.uint64(31)) < self._limit
+        return random_words(self._seed, places) < self._limit
 
     def chooses(self, place: int) -> bool:
         """Tell the same of one record."""
         return self.all or bool(self.chosen(np.array([place]))[0])
+
+
+def random_words(
+    seeds: np.uint64 | npt.NDArray[np.uint64], places: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """Output number `places` [n] of SplitMix64 started at `seeds` (one, or [n])."""
+    z = seeds + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(MIX1)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(MIX2)
+    return np.asarray(z ^ z >> np.uint64(31))
