@@ -139,7 +139,7 @@ class Gateway:
     def _open_registry(self, stack: AsyncExitStack) -> CallRegistry | None:
         if self.config.registry is None:
             return None
-        registry = CallRegistry(self.config.registry, self.metrics)
+        registry = CallRegistry(self.config.registry.path, self.metrics)
         stack.push_async_callback(asyncio.to_thread, registry.close)
         return registry
 

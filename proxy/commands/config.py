@@ -8,7 +8,7 @@ from importlib import resources
 import click
 
 from proxy.config import Config
-from proxy.config_reference import reference
+from proxy.config.reference import reference
 
 EXAMPLE = "azeotrope.example.yaml"
 

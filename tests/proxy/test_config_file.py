@@ -10,9 +10,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from proxy.config import Config, Upstream, load, upstream_key
-from proxy.config_errors import section_of
-from proxy.config_reference import reference
+from proxy.config import Config, Registry, Upstream, load, upstream_key
+from proxy.config.errors import section_of
+from proxy.config.reference import reference
 from proxy.errors import ConfigError
 
 GOOD = """
@@ -49,7 +49,7 @@ def test_the_environment_overrides_the_file(file: Path, monkeypatch: pytest.Monk
     config = load(file)
 
     assert (config.listen.host, config.listen.port) == ("127.0.0.2", 8081)
-    assert config.registry == file.parent / "calls.jsonl"
+    assert config.registry == Registry(path=file.parent / "calls.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_mistake_is_told_by_path_and_expectation(
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ("colour: red", "colour: unknown key; expected one of listen, admin, keyring"),
+        ("colour: red", "colour: unknown key; expected one of listen, admin, workers"),
         ("listen: 8080", "listen: expected a section with keys, got 8080"),
         ("listen: {port: 65536}", "listen.port: expected a port number from 0 to 65535, got 65536"),
         (
@@ -127,14 +127,30 @@ def test_other_mistakes_are_counted(file: Path) -> None:
         load(file)
 
 
-@pytest.mark.parametrize(
-    "repeated",
-    ["name: a, url: 'http://x', models: {k: k}", "name: b, url: 'http://x', models: {m: k}"],
-)
-def test_names_and_models_of_engines_are_unique(file: Path, repeated: str) -> None:
-    file.write_text(GOOD + f"  - {{{repeated}}}\n")
+def test_two_upstreams_may_serve_one_model_but_not_bear_one_name(file: Path) -> None:
+    file.write_text(GOOD + "  - {name: b, url: 'http://x', models: {m: k}}\n")
+    assert [upstream.name for upstream in load(file).upstreams] == ["a", "b"]
 
-    with pytest.raises(ConfigError, match=r"upstreams: expected every (name|model) once"):
+    file.write_text(GOOD + "  - {name: a, url: 'http://x', models: {k: k}}\n")
+    with pytest.raises(ConfigError, match="upstreams: expected every name once, got a twice"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("models: {x: {}}", "models.x: expected a model that an upstream serves"),
+        (
+            "passthrough: [{path: /v1/rerank, upstream: x}]",
+            r"passthrough\[0\].upstream: expected the name of an upstream, got x",
+        ),
+        ("passthrough: [{path: /a/../b, upstream: a}]", r"passthrough\[0\].path: expected a path"),
+        ("provenance: {sign: 1e9}", "provenance.sign: expected true or false"),
+    ],
+)
+def test_sections_that_name_others_are_checked(file: Path, section: str, message: str) -> None:
+    file.write_text(f"{section}\n{GOOD}")
+    with pytest.raises(ConfigError, match=message):
         load(file)
 
 
@@ -217,7 +233,15 @@ def test_the_example_is_valid_and_complete(tmp_path: Path) -> None:
     file.write_text(text)
 
     assert load(file).tiers["default"].burst == 20
-    assert set(Config.model_fields) - set(yaml.safe_load(text)) == {"limits"}
+    assert set(Config.model_fields) - set(yaml.safe_load(text)) == {
+        "detection",
+        "limits",
+        "models",
+        "passthrough",
+        "provenance",
+        "telemetry",
+        "workers",
+    }
 
 
 def test_the_reference_page_is_up_to_date() -> None:

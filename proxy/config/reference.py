@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from proxy.config import Config
-from proxy.config_errors import ENV_DELIMITER, ENV_PREFIX, section_of
+from proxy.config.errors import ENV_DELIMITER, ENV_PREFIX, section_of
 
 _HEAD = """# Configuration reference
 
