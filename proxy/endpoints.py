@@ -9,9 +9,9 @@ import time
 from aiohttp import web
 
 from proxy.config import Limits
-from proxy.dialects import DIALECTS, OPENAI_CHAT
-from proxy.dialects.contract import Dialect, Reply
-from proxy.dialects.openai import model_object, models_list
+from proxy.dialects import DIALECTS
+from proxy.dialects.contract import Dialect, Reply, Speaker
+from proxy.dialects.openai import OPENAI
 from proxy.errors import CallError, Kind, StreamCutError
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
@@ -35,12 +35,13 @@ class Endpoints:
         """Answer one request; raises only what ends a connection."""
         exchange = Exchange(request, self._limits)
         dialect = DIALECTS.get(request.path)
-        speaker = dialect or OPENAI_CHAT
+        speaker = dialect.speaker if dialect else OPENAI
+        exchange.tell({speaker.id_header: exchange.request_id})
         try:
             if self.draining:
                 exchange.close_after_answer()
                 raise CallError(Kind.DRAINING, "This server is shutting down. Please try again.")
-            await self._run(request, exchange, dialect)
+            await self._run(request, exchange, dialect, speaker)
         except StreamCutError:
             pass  # told to the client, counted and logged where it happened
         except CallError as error:
@@ -61,28 +62,32 @@ class Endpoints:
         return exchange.response
 
     async def _run(
-        self, request: web.BaseRequest, exchange: Exchange, dialect: Dialect | None
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        dialect: Dialect | None,
+        speaker: Speaker,
     ) -> None:
         if dialect is not None:
             _allow(request, "POST")
             await self._pipeline.run(dialect, exchange)
         elif request.path == _MODELS or request.path.startswith(f"{_MODELS}/"):
             _allow(request, "GET")
-            await self._models(request.path, exchange)
+            await self._models(request.path, exchange, speaker)
         else:
             raise CallError(Kind.UNKNOWN_PATH, "There is nothing at this URL.")
 
-    async def _models(self, path: str, exchange: Exchange) -> None:
-        account = self._pipeline.accounts.authenticate(OPENAI_CHAT.credential(exchange.headers))
+    async def _models(self, path: str, exchange: Exchange, speaker: Speaker) -> None:
+        account = self._pipeline.accounts.authenticate(speaker.credential(exchange.headers))
         if path == _MODELS:
-            body = models_list(self._pipeline.routes.models(account), self._started)
+            body = speaker.models(self._pipeline.routes.models(account), self._started)
         else:
             route = self._pipeline.routes.find(path.removeprefix(f"{_MODELS}/"), account)
-            body = model_object(route.served, self._started)
+            body = speaker.model(route.served, self._started)
         await exchange.reply(Reply(200, {"content-type": "application/json"}, body))
 
-    async def _refuse(self, exchange: Exchange, dialect: Dialect, error: CallError) -> None:
-        reply = dialect.error(error)
+    async def _refuse(self, exchange: Exchange, speaker: Speaker, error: CallError) -> None:
+        reply = speaker.error(error, exchange.request_id)
         fields = {
             "request_id": exchange.request_id,
             "status": reply.status,

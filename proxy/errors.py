@@ -9,7 +9,7 @@ AzeotropeError              (watermark.errors) one line for a person; the comman
     └── StreamCutError      the same after bytes have gone out: nothing can be told any more
 
 A `CallError` says what happened in a neutral `Kind`. Which status, type and code that
-becomes is the dialect's business, in one place (dialects/openai.py).
+becomes is the dialect's business, in one place (dialects/openai.py, dialects/anthropic.py).
 """
 
 from __future__ import annotations

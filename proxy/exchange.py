@@ -41,7 +41,7 @@ class Exchange:
         self.headers = request.headers
         self._request = request
         self._limits = limits
-        self._told: dict[str, str] = {"server": "azeotrope", "x-request-id": self.request_id}
+        self._told: dict[str, str] = {"server": "azeotrope"}
         self._response: web.StreamResponse | None = None
 
     @property

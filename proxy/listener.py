@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from proxy.dialects import OPENAI_CHAT
+from proxy.dialects.openai import OPENAI
 from proxy.errors import CallError, Kind, StartError
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class _Protocol(web.RequestHandler):
         _log.info(
             "malformed_request", extra={"fields": {"status": status, "reason": type(exc).__name__}}
         )
-        reply = OPENAI_CHAT.error(CallError(kind, "The request is not well-formed HTTP."))
+        # Its headers are not to be trusted, so neither is the family that they would tell.
+        reply = OPENAI.error(CallError(kind, "The request is not well-formed HTTP."), "")
         headers = {**reply.headers, "server": "azeotrope"}
         response = web.Response(status=reply.status, headers=headers, body=reply.body)
         response.force_close()

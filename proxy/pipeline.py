@@ -46,11 +46,11 @@ class Pipeline:
 
     async def run(self, dialect: Dialect, exchange: Exchange) -> None:
         """Answer one call; raises CallError if the answer is an error of our own."""
-        account = self.accounts.authenticate(dialect.credential(exchange.headers))
+        account = self.accounts.authenticate(dialect.speaker.credential(exchange.headers))
         question = await exchange.parsed(dialect.parse)
         self.metrics.dropped(question.dropped)
         verdict = await self.guard.admit(account)
-        exchange.tell(dialect.limits(verdict))
+        exchange.tell(dialect.speaker.limits(verdict))
         if not verdict.admitted:
             raise _refusal(verdict)
         route = self.routes.find(question.model, account)
@@ -58,7 +58,7 @@ class Pipeline:
         call = Call(verdict.call, exchange.request_id, account, dialect, question, route)
         with self.settler.open(call, exchange) as settlement:
             treatment = self.policy.decide(call, verdict)
-            ticket = self.embedder.prepare(call, treatment)
+            ticket = self.embedder.prepare(call, treatment) if dialect.marked else None
             body = dialect.apply(question, model=route.model, ticket=ticket)
             settlement.sending()
             with closing(await route.upstream.post(dialect.path, body, exchange.headers)) as answer:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from proxy.call import Call
-from proxy.dialects.contract import Reply
+from proxy.dialects.contract import Reading, Reply
 from proxy.errors import CallError, StreamCutError
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.settle import Settlement
-from proxy.sse import Splitter, usage_of
+from proxy.sse import Splitter
 from proxy.upstream import Answer
 
 
@@ -23,43 +23,42 @@ class Relay:
         self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
     ) -> None:
         """Pass an answer on; raises CallError before and StreamCutError after its head."""
+        reading = call.dialect.reading(call.question, texts=False)
+        settlement.reading = reading
         if answer.streams:
             with self._metrics.open_streams.track_inprogress():
-                await self._stream(answer, call, exchange, settlement)
+                await self._stream(answer, call, exchange, reading)
         else:
-            await self._whole(answer, exchange, settlement)
+            await self._whole(answer, exchange, reading)
 
-    async def _whole(self, answer: Answer, exchange: Exchange, settlement: Settlement) -> None:
+    async def _whole(self, answer: Answer, exchange: Exchange, reading: Reading) -> None:
         # Read to its end first: an engine that dies halfway gives a clean 502.
         body = await answer.read(self._max_answer_bytes)
-        settlement.usage = usage_of(body)
+        reading.whole(body)
         await exchange.reply(Reply(answer.status, answer.headers, body))
 
     async def _stream(
-        self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
+        self, answer: Answer, call: Call, exchange: Exchange, reading: Reading
     ) -> None:
-        splitter = Splitter(drop_usage=call.question.added_usage)
+        splitter = Splitter(reading, drops=call.question.added_usage)
         await exchange.start(answer.status, answer.headers)
         try:
-            await _pump(answer, splitter, exchange, settlement)
+            await _pump(answer, splitter, reading, exchange)
         except CallError as error:
             # An event inside an unfinished one would be read as part of it.
             if splitter.at_boundary:
-                await exchange.write(call.dialect.error_event(error))
+                await exchange.write(reading.error_event(error))
             exchange.cut()
             raise StreamCutError(error.kind, error.message, detail=error.detail) from error
         await exchange.finish()
 
 
-async def _pump(
-    answer: Answer, splitter: Splitter, exchange: Exchange, settlement: Settlement
-) -> None:
+async def _pump(answer: Answer, splitter: Splitter, reading: Reading, exchange: Exchange) -> None:
     while chunk := await answer.next_chunk():
         passed = splitter.feed(chunk)
-        settlement.usage = splitter.usage
         if passed:
             await exchange.write(passed)
-    if not answer.framed and not splitter.done:
+    if not answer.framed and not reading.done:
         raise answer.broken_off()
     rest = splitter.flush()
     if rest:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from proxy.call import Call
+from proxy.dialects.contract import Reading, Usage
 from proxy.errors import CallError, Kind
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.registry import CallRegistry, Entry
-from proxy.sse import Usage
 
 _log = logging.getLogger(__name__)
 _CLIENT_CLOSED = 499  # as nginx logs it: no status ever reached the client
@@ -49,7 +49,7 @@ class Settler:
 
     def record(self, settlement: Settlement, end: str, status: int) -> None:
         """Write a finished call everywhere."""
-        call, usage = settlement.call, settlement.usage or Usage()
+        call, usage = settlement.call, settlement.usage
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         self.metrics.settled(call.route.served, end, prompt, completion)
         if self._registry is not None:
@@ -73,7 +73,7 @@ class Settlement:
 
     def __init__(self, settler: Settler, call: Call, exchange: Exchange) -> None:
         self.call = call
-        self.usage: Usage | None = None
+        self.reading: Reading | None = None
         self._settler = settler
         self._exchange = exchange
         self._sent: float | None = None
@@ -81,6 +81,11 @@ class Settlement:
     def __enter__(self) -> Settlement:
         self._settler.metrics.open_calls.inc()
         return self
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens, as far as they are known."""
+        return (self.reading and self.reading.usage) or Usage()
 
     def sending(self) -> None:
         """Note that the call now goes to the engine."""
@@ -110,13 +115,13 @@ class Settlement:
         if self._exchange.status is not None:
             return self._exchange.status
         if isinstance(error, CallError):
-            return self.call.dialect.error(error).status
+            return self.call.dialect.speaker.error(error, "").status
         if error is None or not isinstance(error, asyncio.CancelledError | ConnectionError):
             return 500
         return _CLIENT_CLOSED
 
     def _write_log(self, error: BaseException | None, end: str, status: int, now: float) -> None:
-        call, exchange, usage = self.call, self._exchange, self.usage or Usage()
+        call, exchange, usage = self.call, self._exchange, self.usage
         begun, first, sent = exchange.received, exchange.first_byte, self._sent
         fields = {
             "request_id": call.request_id,
@@ -129,6 +134,7 @@ class Settlement:
             "end": end,
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
+            "usage_source": usage.source,
             "total_ms": _ms(now - begun),
             "upstream_ms": None if sent is None else _ms(now - sent),
             "first_byte_ms": None if first is None else _ms(first - begun),

@@ -1,8 +1,8 @@
-"""Server-sent events as bytes: find the usage record, count events, touch nothing else.
+"""Server-sent events as bytes: show each event's data to a reading, touch nothing else.
 
 A pure splitter without I/O. Bytes go through as they came, in the pieces in which
-they came; only in `drop_usage` mode is an unfinished event held back until its end,
-because it might be the usage record that the client did not ask for. No client could
+they came; only with `drops` is an unfinished event held back until its end,
+because it might be a record that the client did not ask for. No client could
 act on an unfinished event, so nothing is delayed by that.
 
 Framing is that of the HTML standard, section 9.2.6: lines end with CR, LF or CRLF and
@@ -12,46 +12,36 @@ nothing else (U+2028 is text), events end with an empty line.
 from __future__ import annotations
 
 import re
-
-import msgspec
+from typing import Protocol
 
 # Atomic groups: without them CRLF could be read as two line ends by backtracking.
 _END_OF_EVENT = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _LINE = re.compile(rb"\r\n|\r|\n")
 _LONGEST_END = 4
-# An event longer than this is not a usage record: it goes through unread and unheld.
+# An event longer than this goes through unread and unheld.
 MAX_EVENT = 1 << 20
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one call, as the engine counts them."""
+class Reader(Protocol):
+    """Reads the data of events, one by one."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    def event(self, data: bytes) -> bool:
+        """Read one event's data; false if the client must not see it."""
 
-
-class _Event(msgspec.Struct):
-    usage: Usage | None = None
-    choices: list[msgspec.Raw] | None = None
-
-
-_decode_event = msgspec.json.Decoder(_Event).decode
+    def unread(self) -> None:
+        """Note an event that was too large to be read."""
 
 
 class Splitter:
     """Follows one stream; `feed` returns the bytes to pass on.
 
-    `usage` is the last usage record seen, `events` the number of finished events with
-    data, `done` whether the stream's last word ([DONE]) has come, `at_boundary` whether
-    all that was passed on so far ends with a finished event.
+    `at_boundary` tells whether all that was passed on so far ends with a finished event.
     """
 
-    def __init__(self, *, drop_usage: bool) -> None:
-        self.usage: Usage | None = None
-        self.events = 0
-        self.done = False
+    def __init__(self, reader: Reader, *, drops: bool) -> None:
         self.at_boundary = True
-        self._drop_usage = drop_usage
+        self._reader = reader
+        self._drops = drops
         self._tail = bytearray()  # the unfinished event
         self._searched = 0  # no end of event starts before this place in the tail
         self._oversized = False  # the unfinished event has outgrown MAX_EVENT
@@ -60,7 +50,7 @@ class Splitter:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes of the stream, return those that the client gets now."""
         passed = self._split(chunk)
-        if not self._drop_usage:
+        if not self._drops:
             passed = chunk
             self.at_boundary = not self._tail and not self._oversized
         elif passed:
@@ -69,7 +59,7 @@ class Splitter:
 
     def flush(self) -> bytes:
         """Return what is held back, at the end of the stream: an event without its end."""
-        rest = bytes(self._tail) if self._drop_usage else b""
+        rest = bytes(self._tail) if self._drops else b""
         self._tail.clear()
         return rest
 
@@ -104,31 +94,13 @@ class Splitter:
         return chunk[1:]
 
     def _event(self, event: bytes) -> bytes | None:
-        """Note a finished event; None if the client must not see it."""
+        """Show a finished event to the reader; None if the client must not see it."""
         if self._oversized:  # its beginning is gone already
             self._oversized = False
-            self.events += 1
+            self._reader.unread()
             return event
         data = _data(event)
-        if data is None:
-            return event
-        self.events += 1
-        if data == b"[DONE]":
-            self.done = True
-        elif b'"usage"' in data and self._is_usage_record(data) and self._drop_usage:
-            return None
-        return event
-
-    def _is_usage_record(self, data: bytes) -> bool:
-        """Note the usage in an event; true for the record that carries nothing else."""
-        try:
-            event = _decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False  # an answer may talk about "usage"; whatever it is, it goes through
-        if event.usage is None:
-            return False
-        self.usage = event.usage
-        return event.choices == []
+        return event if data is None or self._reader.event(data) or not self._drops else None
 
     def _release_oversized(self, out: list[bytes]) -> None:
         # Keep the last bytes: an end of event may straddle this piece and the next.
@@ -150,11 +122,3 @@ def _data(event: bytes) -> bytes | None:
         if line.startswith(b"data:") or line == b"data"
     ]
     return b"\n".join(lines) if lines else None
-
-
-def usage_of(answer: bytes) -> Usage | None:
-    """Return the usage in an answer that is not streamed; None if it has none."""
-    try:
-        return _decode_event(answer).usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None  # not an answer of this shape: it goes through, uncounted

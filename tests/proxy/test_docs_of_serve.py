@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import load
-from proxy.dialects.openai import _SHAPES
+from proxy.dialects.openai import SHAPES
 from proxy.metrics import ENDS, Metrics
 from proxy.upstream import _RETURNED
 
@@ -35,7 +35,7 @@ def test_it_lists_every_metric_and_no_other() -> None:
 def test_it_lists_every_error_and_no_other() -> None:
     told = set(re.findall(r"^\| (\d{3}) \| `?(\w+)`? \|", PAGE, re.MULTILINE))
 
-    assert told == {(str(status), code or "none") for status, _, code in _SHAPES.values()}
+    assert told == {(str(status), code or "none") for status, _, code in SHAPES.values()}
 
 
 @pytest.mark.parametrize("word", [*ENDS, *_RETURNED])

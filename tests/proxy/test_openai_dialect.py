@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects import OPENAI_CHAT
-from proxy.dialects.openai import _SHAPES, DROPPED, duration
+from proxy.dialects.dropped import DROPPED
+from proxy.dialects.openai import OPENAI, SHAPES, duration
+from proxy.dialects.openai_chat import OpenAIChat
 from proxy.errors import CallError, Kind
 from proxy.guard.contract import Verdict
+
+OPENAI_CHAT = OpenAIChat()
 
 
 def sent(body: bytes, model: str = "m") -> bytes:
@@ -102,18 +105,19 @@ def test_a_field_of_the_wrong_type_is_named(body: bytes, param: str) -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_error_has_the_shape_that_clients_read(kind: Kind) -> None:
-    reply = OPENAI_CHAT.error(CallError(kind, "what happened", param="p", headers={"x-y": "1"}))
+    reply = OPENAI.error(CallError(kind, "what happened", param="p", headers={"x-y": "1"}), "id")
 
     error = json.loads(reply.body)["error"]
     assert list(error) == ["message", "type", "param", "code"]
     assert (error["message"], error["param"]) == ("what happened", "p")
     assert 400 <= reply.status < 600
     assert reply.headers["x-y"] == "1"
-    assert _SHAPES[kind][0] == reply.status
+    assert SHAPES[kind][0] == reply.status
 
 
 def test_an_error_in_a_stream_is_one_event() -> None:
-    event = OPENAI_CHAT.error_event(CallError(Kind.UPSTREAM_BROKEN, "two\nlines"))
+    reading = OPENAI_CHAT.reading(OPENAI_CHAT.parse(b'{"model":"m"}'), texts=False)
+    event = reading.error_event(CallError(Kind.UPSTREAM_BROKEN, "two\nlines"))
 
     assert event.startswith(b"data: {")
     assert event.endswith(b"}\n\n")
@@ -123,14 +127,14 @@ def test_an_error_in_a_stream_is_one_event() -> None:
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic abc", "az-key"])
 def test_a_missing_key_is_told(value: str) -> None:
     with pytest.raises(CallError) as caught:
-        OPENAI_CHAT.credential({"Authorization": value})
+        OPENAI.credential({"Authorization": value})
 
     assert caught.value.kind is Kind.NO_KEY
 
 
 @pytest.mark.parametrize("value", ["Bearer az-1", "bearer  az-1 "])
 def test_a_key_is_read_whatever_the_case_of_its_scheme(value: str) -> None:
-    assert OPENAI_CHAT.credential({"Authorization": value}) == "az-1"
+    assert OPENAI.credential({"Authorization": value}) == "az-1"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +161,10 @@ def verdict(*, admitted: bool, retry_after_s: float = 0.0) -> Verdict:
 
 
 def test_limits_are_told_on_success_and_the_wait_with_a_refusal() -> None:
-    assert OPENAI_CHAT.limits(verdict(admitted=True)) == {
+    assert OPENAI.limits(verdict(admitted=True)) == {
         "x-ratelimit-limit-requests": "60",
         "x-ratelimit-remaining-requests": "5",
         "x-ratelimit-reset-requests": "1.5s",
     }
-    refused = OPENAI_CHAT.limits(verdict(admitted=False, retry_after_s=0.2))
+    refused = OPENAI.limits(verdict(admitted=False, retry_after_s=0.2))
     assert (refused["retry-after"], refused["retry-after-ms"]) == ("1", "200")
