@@ -18,6 +18,8 @@ from prometheus_client.process_collector import ProcessCollector
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 # What the gateway itself takes: the target is below a millisecond.
 _OWN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+# A round trip to the store: from a Unix socket to the deadline's default and beyond.
+_STORE_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 NO_MODEL = "none"
 ENDS = (
@@ -52,6 +54,9 @@ class Metrics:
         self._dropped = self._counter(
             "dropped_fields", "Fields that no client may send, dropped from requests.", "field"
         )
+        self._store_failures = self._counter(
+            "store_failures", "Decisions that the store failed to give in time.", "reason"
+        )
         self._reloads = self._counter(
             "accounts_reloads", "Reloads of the accounts file, by result.", "result"
         )
@@ -69,11 +74,6 @@ class Metrics:
         self.store_up = Gauge(
             "azeotrope_store_up",
             "1 while the store decides, 0 while this process does.",
-            registry=plain,
-        )
-        self.store_failures = Counter(
-            "azeotrope_store_failures",
-            "Decisions that the store failed to give in time.",
             registry=plain,
         )
         self.registry_lines = Counter(
@@ -107,6 +107,9 @@ class Metrics:
             "What the gateway adds: from a request's head to sending the call, less its body.",
             _OWN_SECONDS,
         )
+        self.store_seconds = self._histogram(
+            "store_seconds", "From sending a command to the store to its reply.", _STORE_SECONDS
+        )
 
     def answered(self, dialect: str | None, model: str | None, status: int) -> None:
         """Count an answer; anything not configured falls under "none"."""
@@ -122,9 +125,13 @@ class Metrics:
         self._child(self._tokens, model, "in", by=prompt_tokens or 0)
         self._child(self._tokens, model, "out", by=completion_tokens or 0)
 
-    def decided(self, *, admitted: bool, source: str) -> None:
-        """Count a decision of the limiter."""
-        self._child(self._limiter, "admitted" if admitted else "refused", source)
+    def decided(self, decision: str, source: str) -> None:
+        """Count a decision of the limiter: admitted, refused_requests, refused_concurrency."""
+        self._child(self._limiter, decision, source)
+
+    def store_failed(self, reason: str) -> None:
+        """Count a decision that the store did not give; reasons are those of guard/wire.py."""
+        self._child(self._store_failures, reason)
 
     def dropped(self, fields: Iterable[str]) -> None:
         """Count dropped fields; their names come from a fixed set."""

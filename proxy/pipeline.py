@@ -13,7 +13,7 @@ from typing import Protocol
 
 from proxy.accounts import Account
 from proxy.call import Call, Policy
-from proxy.dialects.contract import Dialect
+from proxy.dialects.contract import Dialect, Question
 from proxy.embedders.contract import Embedder
 from proxy.errors import CallError, Kind
 from proxy.exchange import Exchange
@@ -50,9 +50,22 @@ class Pipeline:
         question = await exchange.parsed(dialect.parse)
         self.metrics.dropped(question.dropped)
         verdict = await self.guard.admit(account)
-        exchange.tell(dialect.speaker.limits(verdict))
-        if not verdict.admitted:
-            raise _refusal(verdict)
+        try:
+            exchange.tell(dialect.speaker.limits(verdict))
+            if not verdict.admitted:
+                raise _refusal(verdict, account)
+            await self._admitted(dialect, exchange, account, question, verdict)
+        finally:
+            self.guard.release(verdict)
+
+    async def _admitted(
+        self,
+        dialect: Dialect,
+        exchange: Exchange,
+        account: Account,
+        question: Question,
+        verdict: Verdict,
+    ) -> None:
         route = self.routes.find(question.model, account)
         exchange.served = route.served
         call = Call(verdict.call, exchange.request_id, account, dialect, question, route)
@@ -65,9 +78,10 @@ class Pipeline:
                 await self.relay.run(answer, call, exchange, settlement)
 
 
-def _refusal(verdict: Verdict) -> CallError:
-    return CallError(
-        Kind.RATE_LIMITED,
-        f"Rate limit reached: {verdict.limit} requests per minute. "
-        f"Please try again in {verdict.retry_after_s:.3f} s.",
-    )
+def _refusal(verdict: Verdict, account: Account) -> CallError:
+    if verdict.refused_by == "concurrency":
+        limit = f"{account.tier.concurrent_calls} calls at once"
+    else:
+        limit = f"{verdict.limit} requests per minute"
+    wait = f"Please try again in {verdict.retry_after_s:.3f} s."
+    return CallError(Kind.RATE_LIMITED, f"Rate limit reached: {limit}. {wait}")

@@ -117,9 +117,12 @@ class Gateway:
         self._store = await self._open_store(stack)
         self._upstreams = await self._open_upstreams(stack, material)
         self._settler = Settler(self._registry, metrics, self._epoch)
+        local = LocalLimiter(time.monotonic, time.time, share=config.workers)
+        guard = RateGuard(self._store, local, metrics)
+        await stack.enter_async_context(guard.running())
         pipeline = Pipeline(
             accounts=self._accounts,
-            guard=RateGuard(self._store, LocalLimiter(time.monotonic, time.time), metrics),
+            guard=guard,
             routes=Routes(
                 Route(served, self._upstreams[upstream.name], model)
                 for upstream in config.upstreams
@@ -160,7 +163,6 @@ class Gateway:
             self.metrics,
             deadline_s=settings.deadline_ms / 1000,
             probe_interval_s=settings.probe_interval_ms / 1000,
-            max_connections=settings.max_connections,
         )
         stack.push_async_callback(store.close)
         await store.start()

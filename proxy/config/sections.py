@@ -49,9 +49,6 @@ class RedisStore(Section):
     probe_interval_ms: PositiveInt = Field(
         default=500, description="While the store is away: pause between attempts to reach it."
     )
-    max_connections: PositiveInt = Field(
-        default=64, description="Connections to the store at most."
-    )
 
 
 class Tier(Section):

@@ -1,45 +1,76 @@
 """The same decision as admit.lua, in this process: for the time that Redis is away.
 
-Also the call numbers: account (24 bits) and sequence (40 bits), where a sequence is
-max(last + 1, milliseconds since 2026), which 40 bits hold until 2060.
+Also the call numbers: account (24 bits) and sequence (40 bits), where a sequence is at
+least the milliseconds since 2026, which 40 bits hold until 2060. Redis makes even
+ones, processes odd ones, so that a process that falls back while others do not cannot
+make a number again; of the processes of one gateway each has odd ones of its own.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from proxy.config import Tier
 from proxy.guard.keyspace import EPOCH_2026
 
 MINUTE_US = 60_000_000
 SEQUENCE_BITS = 40
+# Accounts looked at for each decision, to drop what is no longer needed of them.
+_SWEPT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A tier's limit in the limiter's units: microseconds between requests, and burst."""
+class Rate(NamedTuple):
+    """A tier's limits in the limiter's units: microseconds between requests, and burst.
+
+    `concurrent` calls may run at once, 0 without limit.
+    """
 
     interval_us: int
     burst: int
+    concurrent: int = 0
 
     @classmethod
     def of(cls, tier: Tier) -> Rate:
         """Round up to whole microseconds: never more than the tier's rate."""
-        return cls(
-            -(-MINUTE_US // tier.requests_per_minute), tier.burst or tier.requests_per_minute
-        )
+        return _rate(tier.requests_per_minute, tier.burst, tier.concurrent_calls)
+
+    def share(self, parts: int) -> Rate:
+        """Return the part of one of several processes; at least one request and one call."""
+        return self if parts == 1 else _share(self, parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What admit.lua returns: times in microseconds, sequence 0 for a refusal."""
+@lru_cache(maxsize=4096)
+def _rate(per_minute: int, burst: int | None, concurrent: int | None) -> Rate:
+    return Rate(-(-MINUTE_US // per_minute), burst or per_minute, concurrent or 0)
 
-    admitted: bool
+
+@lru_cache(maxsize=4096)
+def _share(rate: Rate, parts: int) -> Rate:
+    concurrent = max(1, rate.concurrent // parts) if rate.concurrent else 0
+    return Rate(rate.interval_us * parts, max(1, rate.burst // parts), concurrent)
+
+
+class Decision(NamedTuple):
+    """What admit.lua returns: times in microseconds, sequence 0 for a refusal.
+
+    `outcome` is 1 for an admitted request, 0 for one over the rate, -1 for one over the
+    calls that may run at once.
+    """
+
+    outcome: int
     remaining: int
     reset_us: int
     retry_us: int
     sequence: int
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the request may go on."""
+        return self.outcome == 1
 
 
 def call_number(account: int, sequence: int) -> int:
@@ -49,56 +80,117 @@ def call_number(account: int, sequence: int) -> int:
     return account << SEQUENCE_BITS | sequence
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one account."""
+
+    arrival: int = 0  # theoretical arrival time, µs of the monotonic clock
+    last: int = 0  # highest sequence
+    denied_until: int = 0  # by the store, µs of the monotonic clock
+    denied_by: Rate | None = None
+
+
 class LocalLimiter:
     """GCRA and call numbers for all accounts, in memory.
 
     It also follows what the store decides, so that an account which is at its limit
-    when the store goes away does not get a fresh burst. `monotonic` and `wall` are
-    clocks in seconds.
+    when the store goes away does not get a fresh burst, and one that the store refuses
+    need not ask it again before its time. `monotonic` and `wall` are clocks in seconds.
+    The limits are divided by `share`, the number of processes that serve clients;
+    `index` tells them apart. Accounts whose burst is all there are forgotten.
     """
 
-    def __init__(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+        *,
+        share: int = 1,
+        index: int = 0,
+    ) -> None:
         self._monotonic = monotonic
         self._wall = wall
-        self._arrival: dict[int, int] = {}  # account: theoretical arrival time, µs
-        self._last: dict[int, int] = {}  # account: highest sequence seen or made
-        self._made: dict[int, int] = {}  # account: highest sequence made here
+        self._share = share
+        self._index = index
+        self._seen: OrderedDict[int, _Seen] = OrderedDict()
+        self._floor = 0  # highest sequence of the accounts that were forgotten
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def now_us(self) -> int:
+        """Return the monotonic clock in the limiter's units."""
+        return int(self._monotonic() * 1_000_000)
 
     def last(self, account: int) -> int:
         """Return the highest sequence known of an account: the store must go above it."""
-        return self._last.get(account, 0)
+        seen = self._seen.get(account)
+        return self._floor if seen is None else max(seen.last, self._floor)
 
-    def decide(self, account: int, rate: Rate) -> Decision:
-        """Decide on one request."""
-        now = int(self._monotonic() * 1_000_000)
+    def decide(self, account: int, whole: Rate, running: int = 0) -> Decision:
+        """Decide on one request of an account with `running` calls in this process."""
+        now, rate = self.now_us(), whole.share(self._share)
+        seen = self._touch(account, now)
         tolerance = rate.interval_us * rate.burst
-        arrival = min(max(self._arrival.get(account, 0), now), now + tolerance)
+        arrival = min(max(seen.arrival, now), now + tolerance)
         next_arrival = arrival + rate.interval_us
         early = next_arrival - tolerance - now
         if early > 0:
-            return Decision(False, 0, arrival - now, early, 0)
-        self._arrival[account] = next_arrival
+            return Decision(0, 0, arrival - now, early, 0)
+        if 0 < rate.concurrent <= running:
+            left = (tolerance - (arrival - now)) // rate.interval_us
+            return Decision(-1, left, arrival - now, 0, 0)
+        seen.arrival = next_arrival
+        seen.last = self._next_sequence(self.last(account))
         remaining = (tolerance - (next_arrival - now)) // rate.interval_us
-        return Decision(True, remaining, next_arrival - now, 0, self._number(account))
+        return Decision(1, remaining, next_arrival - now, 0, seen.last)
 
-    def follow(self, account: int, decision: Decision) -> Decision:
-        """Note the store's decision; return it, renumbered if its number was made here too.
+    def follow(self, account: int, rate: Rate, decision: Decision, asked_us: int) -> None:
+        """Note what the store decided when it was asked at `asked_us`.
 
-        A reply that was under way while this process numbered a call itself may carry
-        the same number. Numbers above the highest made here cannot.
+        A refusal holds for the time that it names, counted from the question: a bit less
+        than the store's own time, never more. Only for the same rate: a tier may change.
         """
-        now = int(self._monotonic() * 1_000_000)
-        self._arrival[account] = now + decision.reset_us
-        if not decision.admitted:
-            return decision
-        if decision.sequence <= self._made.get(account, 0):
-            sequence = self._number(account)
-            return Decision(True, decision.remaining, decision.reset_us, 0, sequence)
-        self._last[account] = max(self.last(account), decision.sequence)
-        return decision
+        seen = self._touch(account, self.now_us())
+        # A share has a burst as long as the whole has, so the time carries over as it is.
+        seen.arrival = asked_us + decision.reset_us
+        if decision.outcome == 1:
+            seen.last = max(seen.last, decision.sequence)
+        elif decision.outcome == 0:
+            seen.denied_until = asked_us + decision.retry_us
+            seen.denied_by = rate
 
-    def _number(self, account: int) -> int:
-        clock = int((self._wall() - EPOCH_2026) * 1000)
-        sequence = max(self.last(account) + 1, clock)
-        self._last[account] = self._made[account] = sequence
-        return sequence
+    def denied(self, account: int, rate: Rate) -> Decision | None:
+        """Return the store's refusal as it would be now, None if it must be asked."""
+        seen = self._seen.get(account)
+        if seen is None or seen.denied_by != rate:
+            return None
+        now = self.now_us()
+        if now >= seen.denied_until:
+            seen.denied_by = None
+            return None
+        return Decision(0, 0, max(0, seen.arrival - now), seen.denied_until - now, 0)
+
+    def _touch(self, account: int, now: int) -> _Seen:
+        """Return what is known of an account; forget others of which nothing need be."""
+        clock = self._clock()
+        everyone = self._seen
+        for _ in range(min(_SWEPT, len(everyone))):
+            oldest, seen = next(iter(everyone.items()))
+            if oldest != account and seen.arrival <= now and seen.last <= clock:
+                self._floor = max(self._floor, seen.last)
+                del everyone[oldest]
+            else:
+                everyone.move_to_end(oldest)
+        found = everyone.get(account)
+        if found is None:
+            found = everyone[account] = _Seen()
+        return found
+
+    def _next_sequence(self, last: int) -> int:
+        """Return the next odd sequence of this process, at least the clock."""
+        least = max(last + 1, self._clock())
+        return least + (2 * self._index + 1 - least) % (2 * self._share)
+
+    def _clock(self) -> int:
+        return int((self._wall() - EPOCH_2026) * 1000)

@@ -5,12 +5,15 @@
 | az:{NUMBER}:requests         | string | until the limit is reset | GCRA: theoretical arrival   |
 |                              |        |                          | time, µs since 2026         |
 | az:{NUMBER}:calls            | string | CALLS_TTL_S after a call | sequence of the last call   |
+| az:{NUMBER}:leases           | zset   | LEASE_MS after the last  | token of a running call, by |
+|                              |        | lease was taken, renewed | its expiry, ms since 2026   |
 
 NUMBER is the account's, in braces: all keys of one account lie in one hash slot, so
 that one script may touch them on a cluster. Account 0 is nobody's: probes use it.
+admit.lua writes all three, renew.lua and ZREM the leases.
 
-Nothing here must outlive Redis. After a loss the limits begin anew, and call numbers
-go on from the clock.
+Nothing here must outlive Redis. After a loss the limits begin anew, call numbers go on
+from the clock, and running calls take their leases again.
 """
 
 from __future__ import annotations
@@ -23,9 +26,18 @@ EPOCH_2026 = 1_767_225_600  # 2026-01-01T00:00:00Z, Unix seconds
 # may be ahead of the clock. Two days also cover a clock that is set back by a day.
 CALLS_TTL_S = 172_800
 
+# How long a crashed gateway's calls still count; renewed three times within it.
+LEASE_MS = 60_000
+RENEW_S = 20.0
+
 PROBE_ACCOUNT = 0
 
 
-def account_keys(number: int) -> tuple[str, str]:
+def account_keys(number: int) -> tuple[str, str, str]:
     """Return the keys that admit.lua takes, in its order."""
-    return f"az:{{{number}}}:requests", f"az:{{{number}}}:calls"
+    return f"az:{{{number}}}:requests", f"az:{{{number}}}:calls", leases_key(number)
+
+
+def leases_key(number: int) -> str:
+    """Return the key of an account's leases."""
+    return f"az:{{{number}}}:leases"

@@ -1,7 +1,9 @@
-"""The connection to Redis or Valkey: one script call per request, with a deadline.
+"""What the gateway asks of Redis or Valkey, while it answers.
 
-After a failure the store is not asked again until a probe of its own (the same script,
-on nobody's account) has gone through: a request never pays for finding out.
+After a failure the connection is given up, and the store is not asked again until a
+probe of its own (a new connection, the same script on nobody's account) has gone
+through: a request never pays for finding out. A new connection also finds the new
+primary after a failover.
 """
 
 from __future__ import annotations
@@ -9,117 +11,163 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from importlib import resources
+from functools import lru_cache
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from proxy.guard.address import Address
+from proxy.guard.commands import Script, arguments, command
 from proxy.guard.gcra import Decision, Rate
-from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, PROBE_ACCOUNT, account_keys
+from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, LEASE_MS, PROBE_ACCOUNT, account_keys
+from proxy.guard.wire import Handler, ReplyError, StoreAwayError, Wire
 from proxy.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _PROBE_RATE = Rate(interval_us=1, burst=1)
-
-
-class StoreAwayError(Exception):
-    """The store gave no decision: it is away, too slow, or answers nonsense."""
+_NO_LEASE = b"-"
 
 
 class Store:
-    """Asks Redis for decisions while it answers, and watches for its return when not."""
+    """One connection to Redis: asks while it answers, and watches for its return when not.
+
+    `returned` is set each time that the store begins to answer.
+    """
 
     def __init__(
-        self,
-        url: str,
-        metrics: Metrics,
-        *,
-        deadline_s: float,
-        probe_interval_s: float,
-        max_connections: int,
+        self, url: str, metrics: Metrics, *, deadline_s: float, probe_interval_s: float
     ) -> None:
+        """Read the URL; raises ConfigError."""
+        self.returned = asyncio.Event()
+        self._address = Address.of(url)
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._probe_interval_s = probe_interval_s
-        # Bounded: redis-py opens a connection per concurrent command otherwise. Without
-        # retries: the deadline leaves no room, and a script that ran must not run twice.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=deadline_s,
-            socket_connect_timeout=None,  # one deadline around everything, in _call
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._redis = Redis.from_pool(pool)
-        # register_script sends the digest, and the text again where it was flushed.
-        self._admit = self._redis.register_script(_script())
+        self._short, self._full = Script("admit", keys=3).heads(values=8)
+        self._wire: Wire | None = None
         self._probing: asyncio.Task[None] | None = None
-        self._up = False
+        self._closing = False
 
     @property
     def up(self) -> bool:
         """Whether requests are put to the store."""
-        return self._up
+        return self._wire is not None
 
     async def start(self) -> None:
         """Ask the store for the first time; if it is away, go on looking for it."""
         try:
             await self._probe()
         except StoreAwayError as error:
-            self._fall_back(str(error))
+            self._fall_back(error)
 
     async def close(self) -> None:
-        """Stop looking for the store and close the connections."""
+        """Stop looking for the store; send what is under way, then hang up."""
+        self._closing = True
         if self._probing is not None:
             self._probing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
-        await self._redis.aclose()
+        if self._wire is not None:
+            with contextlib.suppress(StoreAwayError):
+                await self._wire.ask(command("PING"))  # its answer comes after all others
+        if self._wire is not None:
+            self._wire.break_off(StoreAwayError("lost", "closed"))
 
-    async def decide(self, account: int, rate: Rate, above: int) -> Decision:
+    async def decide(
+        self, account: int, rate: Rate, above: int, token: bytes = _NO_LEASE
+    ) -> Decision:
         """Ask for a decision and a sequence greater than `above`; raises StoreAwayError."""
+        rest = _packed_keys(account) + _packed_rate(rate) + arguments(above, token)
         try:
-            return await self._call(account, rate, above)
+            reply = await self.ask(self._short + rest, self._full + rest)
         except StoreAwayError as error:
-            self._metrics.store_failures.inc()
-            self._fall_back(str(error))
+            self._metrics.store_failed(error.reason)
             raise
+        return _decision(reply)
 
-    async def _call(self, account: int, rate: Rate, above: int) -> Decision:
-        arguments = (rate.interval_us, rate.burst, EPOCH_2026, CALLS_TTL_S, above)
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                reply = await self._admit(keys=account_keys(account), args=arguments)
-            admitted, remaining, reset_us, retry_us, sequence = map(int, reply)
-        except TimeoutError:
-            raise StoreAwayError("no answer within the deadline") from None
-        except (RedisError, OSError, ValueError) as error:
-            # The class only: the text of a connection error may quote the URL.
-            raise StoreAwayError(type(error).__name__) from error
-        return Decision(bool(admitted), remaining, reset_us, retry_us, sequence)
+    async def ask(self, short: bytes, full: bytes) -> object:
+        """Run a script, sent in full if the server does not know it; raises StoreAwayError."""
+        wire = self._wire
+        if wire is None:
+            raise StoreAwayError("lost", "away")
+        reply = await _run(wire, short, full)
+        if isinstance(reply, ReplyError):
+            error = StoreAwayError("error", reply.code)
+            # A key that somebody else wrote spoils the limits of one account only.
+            if "WRONGTYPE" in str(reply):
+                _log.warning("store_key_spoiled", extra={"fields": {"reason": "WRONGTYPE"}})
+            else:
+                wire.break_off(error)
+            raise error
+        return reply
 
-    def _fall_back(self, reason: str) -> None:
+    def post(self, packed: bytes, handler: Handler) -> None:
+        """Send a command without waiting for it; raises StoreAwayError."""
+        if self._wire is None:
+            raise StoreAwayError("lost", "away")
+        self._wire.send(packed, handler)
+
+    def _fall_back(self, error: StoreAwayError) -> None:
         self._metrics.store_up.set(0)
-        self._up = False
+        self._wire = None
+        if self._closing:
+            return
         if self._probing is None or self._probing.done():
-            _log.warning("store_away", extra={"fields": {"reason": reason, "limits": "local"}})
+            _log.warning(
+                "store_away",
+                extra={"fields": {"reason": error.reason, "detail": str(error), "limits": "local"}},
+            )
             self._probing = asyncio.create_task(self._look_for_it())
 
     async def _look_for_it(self) -> None:
-        while not self._up:
+        while not self.up:
             await asyncio.sleep(self._probe_interval_s)
             with contextlib.suppress(StoreAwayError):
                 await self._probe()
         _log.info("store_back", extra={"fields": {"limits": "store"}})
 
     async def _probe(self) -> None:
-        await self._call(PROBE_ACCOUNT, _PROBE_RATE, 0)
-        self._up = True
+        wire = await self._address.connect(self._new_wire)
+        values = _packed_keys(PROBE_ACCOUNT) + _packed_rate(_PROBE_RATE) + arguments(0, _NO_LEASE)
+        try:
+            reply = await _run(wire, self._short + values, self._full + values)
+            if isinstance(reply, ReplyError):
+                raise StoreAwayError("error", reply.code)
+            _decision(reply)
+        except BaseException:
+            wire.break_off(StoreAwayError("lost", "given up"))
+            raise
+        self._wire = wire
         self._metrics.store_up.set(1)
+        self.returned.set()
+
+    def _new_wire(self) -> Wire:
+        def lost(error: StoreAwayError) -> None:
+            if self._wire is wire:  # a probe's own connection is the probe's business
+                self._fall_back(error)
+
+        wire = Wire(
+            deadline_s=self._deadline_s,
+            on_lost=lost,
+            observe=self._metrics.store_seconds.observe,
+        )
+        return wire
 
 
-def _script() -> str:
-    return resources.files("proxy.guard").joinpath("admit.lua").read_text("utf-8")
+async def _run(wire: Wire, short: bytes, full: bytes) -> object:
+    reply = await wire.ask(short)
+    if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT":
+        return await wire.ask(full)  # which makes it known again
+    return reply
+
+
+def _decision(reply: object) -> Decision:
+    assert isinstance(reply, list)  # our own script has run: a probe has seen it
+    return Decision._make(reply)
+
+
+@lru_cache(maxsize=16_384)
+def _packed_keys(account: int) -> bytes:
+    return arguments(*account_keys(account))
+
+
+@lru_cache(maxsize=1024)
+def _packed_rate(rate: Rate) -> bytes:
+    return arguments(*rate, EPOCH_2026, CALLS_TTL_S, LEASE_MS)

@@ -51,7 +51,7 @@ async def test_a_burst_meets_429_with_all_that_a_client_needs_to_wait(
 
     assert await burst(gateway, site.key, 1) == [200]  # another account, another limit
     series = 'azeotrope_limiter_decisions_total{decision="%s",source="store"}'
-    assert await gateway.metric(series % "refused") == 1
+    assert await gateway.metric(series % "refused_requests") == 1
     assert await gateway.metric(series % "admitted") == 3
     assert len(upstream.received) == 3
     assert len(await gateway.stop()) == 3  # a refusal is no call
@@ -74,7 +74,7 @@ async def test_killing_the_store_under_way_changes_neither_service_nor_limits(
     status, state = await gateway.ready()
     assert (status, state["limits"]) == (200, "local")
     assert await gateway.metric("azeotrope_store_up") == 0
-    local = 'azeotrope_limiter_decisions_total{decision="refused",source="local"}'
+    local = 'azeotrope_limiter_decisions_total{decision="refused_requests",source="local"}'
     assert await gateway.metric(local) == 1
     lines = await gateway.stop()
     assert len({line["call"] for line in lines}) == 3
