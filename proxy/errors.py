@@ -39,6 +39,8 @@ class StartError(AzeotropeError):
 class Kind(enum.Enum):
     """What went wrong with a call, in no dialect's words."""
 
+    BAD_HTTP = enum.auto()
+    HEAD_TOO_LARGE = enum.auto()
     BAD_BODY = enum.auto()
     BAD_FIELD = enum.auto()
     BODY_TIMEOUT = enum.auto()

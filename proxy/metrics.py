@@ -70,6 +70,11 @@ class Metrics:
             "azeotrope_open_streams", "Streams that are running.", registry=plain
         )
         self.open_calls = Gauge("azeotrope_open_calls", "Calls not yet settled.", registry=plain)
+        self.connections_dropped = Counter(
+            "azeotrope_connections_dropped",
+            "Connections closed because there were too many for the file descriptors.",
+            registry=plain,
+        )
         self.accounts = Gauge("azeotrope_accounts", "Accounts loaded.", registry=plain)
         self.store_up = Gauge(
             "azeotrope_store_up",

@@ -183,7 +183,11 @@ class Gateway:
         # The admin port closes after the clients' one: a drain must be seen from outside.
         stack.push_async_callback(port.close)
         self.admin_url = await port.listen(admin.host, admin.port)
-        self._listener = Listener(self._endpoints.answer, self.config.limits.header_timeout_s)
+        self._listener = Listener(
+            self._endpoints.answer,
+            self.config.limits.header_timeout_s,
+            self.metrics.connections_dropped.inc,
+        )
         stack.push_async_callback(self._listener.close)
         self.url = await self._listener.listen(listen.host, listen.port)
 

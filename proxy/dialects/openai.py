@@ -19,6 +19,8 @@ _TIMEOUT = "timeout_error"
 _SERVER = "server_error"
 # Kind: status, type, code
 SHAPES: dict[Kind, tuple[int, str, str | None]] = {
+    Kind.BAD_HTTP: (400, _INVALID, "invalid_http"),
+    Kind.HEAD_TOO_LARGE: (431, _INVALID, "head_too_large"),
     Kind.BAD_BODY: (400, _INVALID, "invalid_json"),
     Kind.BAD_FIELD: (400, _INVALID, None),
     Kind.BODY_TIMEOUT: (408, _INVALID, "request_timeout"),
