@@ -55,6 +55,7 @@ class Kind(enum.Enum):
     SUSPENDED = enum.auto()
     RATE_LIMITED = enum.auto()
     DRAINING = enum.auto()
+    OVERLOADED = enum.auto()
     UPSTREAM_UNREACHABLE = enum.auto()
     UPSTREAM_BROKEN = enum.auto()
     UPSTREAM_TIMEOUT = enum.auto()

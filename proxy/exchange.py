@@ -35,6 +35,7 @@ class Exchange:
         self.request_id = new_request_id()
         self.received = time.perf_counter()
         self.body_seconds = 0.0
+        self.body_bytes = 0
         self.first_byte: float | None = None
         self.served: str | None = None  # the model, once it is found
         self.headers = request.headers
@@ -67,6 +68,7 @@ class Exchange:
         begun = time.perf_counter()
         body = await self._body()
         self.body_seconds = time.perf_counter() - begun
+        self.body_bytes = len(body)
         if len(body) > _PARSE_IN_THREAD:
             return await asyncio.to_thread(parse, body)
         return parse(body)

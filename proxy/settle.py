@@ -74,6 +74,7 @@ class Settlement:
     def __init__(self, settler: Settler, call: Call, exchange: Exchange) -> None:
         self.call = call
         self.reading: Reading | None = None
+        self.upstream: str | None = None  # the name of the one that answers
         self._settler = settler
         self._exchange = exchange
         self._sent: float | None = None
@@ -129,7 +130,7 @@ class Settlement:
             "account": call.account.number,
             "dialect": call.dialect.name,
             "model": call.route.served,
-            "upstream": call.route.upstream.name,
+            "upstream": self.upstream,
             "status": status,
             "end": end,
             "prompt_tokens": usage.prompt_tokens,

@@ -55,9 +55,13 @@ def _path(value: str) -> str:
 
 
 def _upstream_url(value: str) -> str:
+    # urlsplit drops line ends without a word, but the head of a request would keep them.
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError
+    _ = parts.port  # raises ValueError if it is none
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError
     if parts.path.rstrip("/").endswith("/v1"):

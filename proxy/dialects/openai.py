@@ -35,6 +35,7 @@ SHAPES: dict[Kind, tuple[int, str, str | None]] = {
     Kind.SUSPENDED: (403, "permission_error", "account_suspended"),
     Kind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded"),
     Kind.DRAINING: (503, _SERVER, "shutting_down"),
+    Kind.OVERLOADED: (503, _SERVER, "overloaded"),
     Kind.UPSTREAM_UNREACHABLE: (502, _SERVER, "upstream_unreachable"),
     Kind.UPSTREAM_BROKEN: (502, _SERVER, "upstream_error"),
     Kind.UPSTREAM_TIMEOUT: (504, _TIMEOUT, "upstream_timeout"),
