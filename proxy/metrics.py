@@ -70,7 +70,7 @@ class Metrics:
             "store_failures", "Decisions that the store failed to give in time.", "reason"
         )
         self._reloads = self._counter(
-            "accounts_reloads", "Reloads of the accounts file, by result.", "result"
+            "accounts_reloads", "Reloads of the accounts, by result.", "result"
         )
         self._make_plain()
         self._make_timings()
@@ -89,6 +89,11 @@ class Metrics:
             registry=plain,
         )
         self.accounts = Gauge("azeotrope_accounts", "Accounts loaded.", registry=plain)
+        self.accounts_stale = Gauge(
+            "azeotrope_accounts_stale",
+            "1 while newer accounts cannot be read and older ones are in force.",
+            registry=plain,
+        )
         self.store_up = Gauge(
             "azeotrope_store_up",
             "1 while the store decides, 0 while this process does.",
@@ -180,7 +185,7 @@ class Metrics:
             self._child(self._dropped, field)
 
     def reloaded(self, *, accounts: int | None) -> None:
-        """Count a reload of the accounts file; None means that the old ones were kept."""
+        """Count a reload of the accounts; None means that the old ones were kept."""
         self._child(self._reloads, "failed" if accounts is None else "done")
         if accounts is not None:
             self.accounts.set(accounts)

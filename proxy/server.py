@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from proxy.accounts import Accounts
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
@@ -33,7 +32,7 @@ from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.registry import CallRegistry
 from proxy.relay import Relay
-from proxy.reload import WatchedAccounts
+from proxy.reload import WatchedAccounts, watched_accounts
 from proxy.settle import Settler
 from proxy.upstream import Endpoint, Watcher, routes_of, tls_context
 from watermark.keys import EpochKeys, Keyring
@@ -56,11 +55,11 @@ class Material:
 def load_material(config: Config) -> Material:
     """Read and check every file that a configuration names.
 
-    Raises KeyringError, ManifestError, AccountsError or ConfigError.
+    Accounts are not among them: they change while the gateway runs. Raises KeyringError,
+    ManifestError or ConfigError.
     """
     keyring = Keyring.load(config.keyring)
     manifest = keyring.manifest(config.manifest)
-    Accounts.load(config.accounts, config.tiers)
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)
@@ -118,7 +117,7 @@ class Gateway:
         config, metrics = self.config, self.metrics
         material = load_material(config)
         self._epoch = material.manifest.current_epoch
-        self._accounts = WatchedAccounts(config.accounts, config.tiers, metrics)
+        self._accounts = await watched_accounts(config, metrics)
         self._registry = self._open_registry(stack)
         self._store = await self._open_store(stack)
         self._open_upstreams(stack, material)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -84,6 +84,7 @@ Seconds = Annotated[float, Field(gt=0), expects("a positive number of seconds")]
 Port = Annotated[int, Field(ge=0, le=65535), expects("a port number from 0 to 65535")]
 Host = Annotated[str, Field(min_length=1), expects("a host name or address")]
 File = Annotated[Path, expects("the path of a file")]
+AccountsPlace = Annotated[Literal["redis"] | Path, expects("the path of a file, or the word redis")]
 Text = Annotated[str, Field(min_length=1), expects("a non-empty text")]
 UrlPath = Annotated[
     str, AfterValidator(_path), expects("a path that begins with / and has no query, // or ..")
