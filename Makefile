@@ -29,6 +29,7 @@ test-engines: $(VENV)/dev.stamp ## The tests with the real vLLM and llama.cpp
 bench: $(VENV)/dev.stamp ## Measure the figures of docs/results.md (hours on 2 cores; Debian, as root)
 	$(BIN)/python -m proxy.engine.weights
 	bash benchmarks/attacks/install.sh
+	bash benchmarks/gateway/install.sh
 	$(PIP) install --no-deps --target $(AZEOTROPE_CACHE)/benchmarks/detect/peers \
 		sbw==1.0.0 ymark==0.2.0 markllm==0.1.5
 	$(BIN)/python -m benchmarks.run

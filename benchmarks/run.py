@@ -13,7 +13,17 @@ from pathlib import Path
 import click
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
-BENCHMARKS = ("attacks", "detect", "embed", "engine", "null", "power", "quality", "shares")
+BENCHMARKS = (
+    "attacks",
+    "detect",
+    "embed",
+    "engine",
+    "gateway",
+    "null",
+    "power",
+    "quality",
+    "shares",
+)
 
 
 def _machine() -> str:

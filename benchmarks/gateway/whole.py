@@ -1,0 +1,95 @@
+"""Answers that are not streamed: CPU a request at full load, latency at a fixed rate, workers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.gateway import client, wrk
+from benchmarks.gateway.field import Figures, Running, quantile
+from benchmarks.gateway.peers import BARE
+from benchmarks.gateway.processes import Program
+
+_WARM_SECONDS = 1.0
+_CONNECTIONS = 16
+STRAIGHT = "straight to the upstream"
+
+
+def throughput(
+    proxies: Sequence[Running], redis: Program, rounds: int, seconds: float, figures: Figures
+) -> None:
+    """Measure requests a second and CPU a request, one proxy after the other in each round."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        for turn in range(rounds):
+            for proxy in proxies:
+                if turn == 0:
+                    wrk.run(Path(directory), proxy.port, proxy.key, _WARM_SECONDS)
+                before, redis_before = proxy.program.cpu_seconds(), redis.cpu_seconds()
+                load = wrk.run(Path(directory), proxy.port, proxy.key, seconds)
+                cpu = proxy.program.cpu_seconds() - before
+                redis_cpu = redis.cpu_seconds() - redis_before
+                figures.add(
+                    proxy.name,
+                    rate=load.requests / load.seconds,
+                    cpu=cpu / load.requests * 1e6,
+                    redis=redis_cpu / load.requests * 1e6,
+                    resident=proxy.program.resident_mb(),
+                )
+
+
+def throughput_table(names: Sequence[str], figures: Figures) -> str:
+    """Return the table of `throughput`."""
+    lines = [
+        "| proxy | req/s | CPU µs a request | least and most | ratio to bare aiohttp "
+        "| Redis CPU µs a request | RSS MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        least, most = figures.spread(name, "cpu")
+        redis = f"{figures.median(name, 'redis'):.0f}" if name.startswith("azeotrope") else "-"
+        lines.append(
+            f"| {name} | {figures.median(name, 'rate'):,.0f} | {figures.median(name, 'cpu'):,.0f} "
+            f"| {least:,.0f} to {most:,.0f} | {figures.ratio(name, BARE.name, 'cpu'):.2f} "
+            f"| {redis} | {figures.median(name, 'resident'):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def latency(
+    proxies: Sequence[Running],
+    upstream: int,
+    rate: float,
+    rounds: int,
+    seconds: float,
+    figures: Figures,
+) -> None:
+    """Measure the time of a whole answer at a fixed rate, and straight to the upstream."""
+
+    def times(port: int, wire: bytes, share: float) -> dict[str, float]:
+        answers = uvloop.run(client.at_rate(port, wire, rate * share, seconds, _CONNECTIONS))
+        whole = [answer.whole * 1000 for answer in answers]
+        return {"p50": quantile(whole, 0.5), "p99": quantile(whole, 0.99)}
+
+    for _ in range(rounds):
+        figures.add(STRAIGHT, **times(upstream, proxies[0].wire(), 1.0))
+        for proxy in proxies:
+            figures.add(proxy.name, **times(proxy.port, proxy.wire(), proxy.peer.share))
+
+
+def latency_table(proxies: Sequence[Running], rate: float, figures: Figures) -> str:
+    """Return the table of `latency`."""
+    lines = ["| proxy | req/s | added p50 ms | added p99 ms |", "|---|---|---|---|"]
+    lines.append(
+        f"| ({STRAIGHT}, in itself) | {rate:.0f} | {figures.median(STRAIGHT, 'p50'):.2f} "
+        f"| {figures.median(STRAIGHT, 'p99'):.2f} |"
+    )
+    lines += [
+        f"| {proxy.name} | {rate * proxy.peer.share:.0f} "
+        f"| {figures.excess(proxy.name, STRAIGHT, 'p50'):.2f} "
+        f"| {figures.excess(proxy.name, STRAIGHT, 'p99'):.2f} |"
+        for proxy in proxies
+    ]
+    return "\n".join(lines)
