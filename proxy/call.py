@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.accounts import Account
@@ -23,6 +22,11 @@ class Call:
     question: Question
     route: Route
 
+    @property
+    def embedder(self) -> str:
+        """What puts the mark into the answer; "none" where there is none."""
+        return "engine" if self.dialect.marked else "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
@@ -34,13 +38,13 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Decides each call's treatment: in this release by its model alone."""
+    """Decides each call's treatment; in this release the same for all."""
 
-    treatments: Mapping[str, Treatment]
+    treatment: Treatment
 
     def decide(self, call: Call, verdict: Verdict) -> Treatment:
         """Return the treatment of a call."""
-        return self.treatments[call.route.served]
+        return self.treatment
 
 
 def new_request_id() -> str:

@@ -23,7 +23,7 @@ class Relay:
         self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
     ) -> None:
         """Pass an answer on; raises CallError before and StreamCutError after its head."""
-        reading = call.dialect.reading(call.question, texts=False)
+        reading = call.dialect.reading(call.question, texts=settlement.wants_texts)
         settlement.reading = reading
         if answer.streams:
             with self._metrics.open_streams.track_inprogress():

@@ -26,6 +26,7 @@ class Settler:
     def __init__(self, registry: CallRegistry | None, metrics: Metrics, epoch: int) -> None:
         self.draining_is_over = False
         self.metrics = metrics
+        self.wants_texts = registry is not None and registry.digests
         self._registry = registry
         self._epoch = epoch
 
@@ -59,13 +60,17 @@ class Settler:
                 name=call.account.name,
                 time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 model=call.route.served,
+                dialect=call.dialect.name,
                 prompt_tokens=prompt,
                 completion_tokens=completion,
                 status=status,
                 end=end,
                 epoch=self._epoch,
+                embedder=call.embedder,
+                usage_source=usage.source if completion is not None else None,
+                upstream=call.route.upstream.name,
             )
-            self._registry.append(entry)
+            self._registry.append(entry, settlement.texts)
 
 
 class Settlement:
@@ -74,7 +79,7 @@ class Settlement:
     def __init__(self, settler: Settler, call: Call, exchange: Exchange) -> None:
         self.call = call
         self.reading: Reading | None = None
-        self.upstream: str | None = None  # the name of the one that answers
+        self.wants_texts = settler.wants_texts and call.dialect.marked
         self._settler = settler
         self._exchange = exchange
         self._sent: float | None = None
@@ -87,6 +92,11 @@ class Settlement:
     def usage(self) -> Usage:
         """Tokens, as far as they are known."""
         return (self.reading and self.reading.usage) or Usage()
+
+    @property
+    def texts(self) -> list[str]:
+        """Texts of the answer, as far as they came; empty where nobody wants them."""
+        return self.reading.text() if self.reading is not None and self.wants_texts else []
 
     def sending(self) -> None:
         """Note that the call now goes to the engine."""
@@ -130,7 +140,7 @@ class Settlement:
             "account": call.account.number,
             "dialect": call.dialect.name,
             "model": call.route.served,
-            "upstream": self.upstream,
+            "upstream": call.route.upstream.name,
             "status": status,
             "end": end,
             "prompt_tokens": usage.prompt_tokens,

@@ -32,7 +32,7 @@ from watermark.prf import hkdf_sha256, siphash24
 KEYRING_FORMAT = "azeotrope keyring"
 EXPORT_FORMAT = "azeotrope key export"
 VERSION = 1
-_SALT = b"azeotrope az1"
+SALT = b"azeotrope az1"
 
 Purpose = Literal["engine", "detector", "site-detector"]
 # name: (label of the HKDF, bytes). The labels are part of the format az1.
@@ -80,10 +80,10 @@ class EpochKeys:
     def derive(cls, epoch: int, created: str, master: bytes) -> "EpochKeys":
         """Derive the subkeys of a 32-byte master key (HKDF-SHA256, RFC 5869)."""
         subkeys = {
-            name: hkdf_sha256(master, _SALT, label, length)
+            name: hkdf_sha256(master, SALT, label, length)
             for name, (label, length) in SUBKEYS.items()
         }
-        check = hkdf_sha256(master, _SALT, b"key check", 8).hex()
+        check = hkdf_sha256(master, SALT, b"key check", 8).hex()
         return cls(epoch=epoch, created=created, check=check, **subkeys)
 
     def __repr__(self) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -23,13 +22,6 @@ its JSON Schema. Unknown keys are refused. Relative paths are relative to the fi
 environment overrides the file where a variable is named.
 """
 _SHAPES: dict[Any, str] = {dict: "mapping of sections", list: "list of sections"}
-_NAMES: dict[Any, str] = {
-    int: "integer",
-    float: "number",
-    str: "text",
-    SecretStr: "text",
-    NoneType: "null",
-}
 _SUFFIXES: dict[Any, str] = {dict: ".NAME", list: "[]"}
 
 
@@ -69,11 +61,12 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         return "mapping of text to text"
     arguments = get_args(annotation)
-    if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(map(_type, arguments))
+    if type(None) in arguments:
+        return f"{_type(arguments[0])} or null"
     if hasattr(annotation, "__metadata__"):
         return _type(arguments[0])
-    return _NAMES.get(annotation, "path")
+    names: dict[Any, str] = {int: "integer", float: "number", str: "text", SecretStr: "text"}
+    return names.get(annotation, "path")
 
 
 def _default(field: FieldInfo) -> str:

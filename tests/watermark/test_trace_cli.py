@@ -78,7 +78,7 @@ def test_the_json_form_has_the_documented_fields(texts: Texts) -> None:
     (found,) = records(invoke(path, *options))
     assert set(found) == {
         "document", "named", "tokens", "epochs_searched", "forms_searched", "account", "call",
-        "pieces",
+        "pieces", "copies",
     }  # fmt: skip
     for channel in ("account", "call"):
         assert set(found[channel]) == {
@@ -263,7 +263,7 @@ def test_names_cannot_steer_the_terminal(texts: Texts) -> None:
 
 
 def test_a_large_registry_is_read_in_blocks(tmp_path: Path, monkeypatch: Any) -> None:
-    from watermark.detect import candidates as module
+    from watermark.detect import registries as module
 
     lines = [
         json.dumps(

@@ -1,23 +1,26 @@
 """Who may be behind a text: accounts and calls, from the gateway's call registry or by number."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from watermark.detect.registries import (
+    Block,
+    Line,
+    Places,
+    Words,
+    read_blocks,
+    read_line,
+    registry_files,
+)
 from watermark.errors import InputError
-
-Words = npt.NDArray[np.uint64]
 
 # Of the 64 bits that the format has for an account number, the gateway uses 24.
 LARGEST_ACCOUNT = (1 << 24) - 1
-LARGEST_CALL = (1 << 64) - 1
-# A registry is read in blocks of this many bytes, so that its size does not matter.
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +33,18 @@ class CallRecord:
     model: str
 
 
-class _Line(msgspec.Struct):
-    """What a detector needs of a registry's line."""
-
-    call: int
-    account: int
-    time: str
-    model: str
-    name: str = ""
-
-
-_DECODER = msgspec.json.Decoder(_Line)
-
-
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Calls [n] of registries, ascending by number, each once.
 
-    `accounts` are who made them; `sources` and `places` the file and byte where their lines begin.
+    `accounts` are who made them; `sources` and `places` the file and the byte (of Parquet: the
+    row) where they are.
     """
 
     numbers: Words
     accounts: Words
     sources: npt.NDArray[np.int32]
-    places: npt.NDArray[np.int64]
+    places: Places
 
     @classmethod
     def empty(cls) -> "Calls":
@@ -83,18 +74,31 @@ class Calls:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    """First 64 bits of the digests [d] of answers, and where the registries have them."""
+
+    heads: Words
+    sources: npt.NDArray[np.int32]
+    places: Places
+
+
 class Candidates:
     """Accounts and calls to search.
 
     `accounts` uint64 [a] ascending, each once; `names` of those that a registry names; `calls`
-    of registries, 32 bytes a call.
+    of registries, 32 bytes a call. With `digests` they are kept as well, 20 bytes each;
+    `has_digests` tells whether a registry has any.
     """
 
-    def __init__(self, names: dict[int, str] | None = None) -> None:
+    def __init__(self, names: dict[int, str] | None = None, *, digests: bool = False) -> None:
         self.names = dict(names or {})
         self.accounts: Words = np.unique(np.fromiter(self.names, np.uint64, len(self.names)))
         self.calls = Calls.empty()
-        self._registries: list[Path] = []
+        self.has_digests = False
+        self._keep_digests = digests
+        self._digests: list[_Digests] = []
+        self._files: list[Path] = []
 
     def name(self, account: int) -> str:
         """Name of an account, "" if unknown."""
@@ -107,20 +111,18 @@ class Candidates:
         self.accounts = np.union1d(self.accounts, added)
 
     def add_registry(self, path: Path, report: Callable[[str], None]) -> None:
-        """Add the accounts and calls of a registry file (JSON lines).
+        """Add the accounts and calls of a registry: a file and its segments, a folder or a glob.
 
         A line that is no entry (torn by a crash, say) is told to `report` and left out; a
         last line without its newline is a write in progress and is left out silently.
-        Raises InputError if the file cannot be read.
+        Raises InputError if a file cannot be read.
         """
         found = []
-        try:
-            for lines, places in _read_lines(path, report):
-                found.append(self._columns(lines, places))
-                self.names |= {line.account: line.name for line in lines}
-        except OSError as error:
-            raise InputError(f"{path}: the call registry cannot be read ({error})") from error
-        self._registries.append(path)
+        for file in registry_files(path):
+            for block in read_blocks(file, report):
+                found.append(self._columns(block))
+                self._note(block)
+            self._files.append(file)
         self.calls = self.calls.with_more(found)
         added = np.unique(self.calls.accounts)
         self.accounts = np.union1d(self.accounts, added)
@@ -133,22 +135,40 @@ class Candidates:
         index = int(np.searchsorted(self.calls.numbers, np.uint64(call)))
         if index == len(self.calls) or int(self.calls.numbers[index]) != call:
             return None
-        path = self._registries[self.calls.sources[index]]
-        try:
-            with path.open("rb") as file:
-                file.seek(self.calls.places[index])
-                line = msgspec.json.decode(file.readline(), type=_Line)
-        except (OSError, msgspec.MsgspecError, ValueError) as error:
-            raise InputError(f"{path}: the call registry changed while it was in use") from error
-        return CallRecord(line.call, line.account, line.time, line.model)
-
-    def _columns(self, lines: list[_Line], places: npt.NDArray[np.int64]) -> Calls:
-        return Calls(
-            np.array([line.call for line in lines], np.uint64),
-            np.array([line.account for line in lines], np.uint64),
-            np.full(len(lines), len(self._registries), np.int32),
-            places,
+        return _record(
+            read_line(self._files[self.calls.sources[index]], int(self.calls.places[index]))
         )
+
+    def copies(self, digests: Iterable[bytes]) -> list[CallRecord]:
+        """Calls whose answers have one of these digests (watermark/copies.py), by number.
+
+        Raises InputError if a file has changed since.
+        """
+        found: dict[int, CallRecord] = {}
+        for digest in digests:
+            head = np.uint64(int.from_bytes(digest[:8], "big"))
+            for part in self._digests:
+                for index in np.flatnonzero(part.heads == head).tolist():
+                    line = read_line(self._files[part.sources[index]], int(part.places[index]))
+                    if digest.hex() in (line.digest or ()):
+                        found[line.call] = _record(line)
+        return [found[call] for call in sorted(found)]
+
+    def _columns(self, block: Block) -> Calls:
+        sources = np.full(len(block.numbers), len(self._files), np.int32)
+        return Calls(block.numbers, block.accounts, sources, block.places)
+
+    def _note(self, block: Block) -> None:
+        self.names |= block.names
+        if len(block.digests):
+            self.has_digests = True
+            if self._keep_digests:
+                sources = np.full(len(block.digests), len(self._files), np.int32)
+                self._digests.append(_Digests(block.digests, sources, block.digest_places))
+
+
+def _record(line: Line) -> CallRecord:
+    return CallRecord(line.call, line.account, line.time, line.model)
 
 
 def parse_range(text: str, kind: str, largest: int, example: str) -> range:
@@ -160,54 +180,3 @@ def parse_range(text: str, kind: str, largest: int, example: str) -> range:
             f"{kind} range {text!r}: expected LOW-HIGH, for example {example}, at most {largest}"
         )
     return range(low, high + 1)
-
-
-def _read_lines(
-    path: Path, report: Callable[[str], None]
-) -> Iterator[tuple[list[_Line], npt.NDArray[np.int64]]]:
-    """Entries of a registry, block by block, and the bytes at which their lines begin."""
-    rest, place, number = b"", 0, 1
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            text, newline, rest = (rest + block).rpartition(b"\n")
-            if not newline:
-                continue
-            ends = np.flatnonzero(np.frombuffer(text + newline, np.uint8) == ord("\n"))
-            starts = np.concatenate([[0], ends[:-1] + 1])
-            lines = _decoded(text, len(starts))
-            if lines is None:
-                lines, starts = _one_by_one(text, starts, path, number, report)
-            yield lines, place + starts
-            place += len(text) + 1
-            number += len(ends)
-
-
-def _decoded(text: bytes, count: int) -> list[_Line] | None:
-    """Decode `count` lines at once; None if one of them is no entry."""
-    try:
-        lines = _DECODER.decode_lines(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    return lines if len(lines) == count and all(map(_possible, lines)) else None
-
-
-def _one_by_one(
-    text: bytes,
-    starts: npt.NDArray[np.int64],
-    path: Path,
-    first: int,
-    report: Callable[[str], None],
-) -> tuple[list[_Line], npt.NDArray[np.int64]]:
-    lines, kept = [], []
-    for index, raw in enumerate(text.split(b"\n")):
-        found = _decoded(raw, 1)
-        if found is None:
-            report(f"{path}:{first + index}: not a registry entry; line left out")
-        else:
-            lines += found
-            kept.append(index)
-    return lines, starts[kept]
-
-
-def _possible(line: _Line) -> bool:
-    return 0 <= line.call <= LARGEST_CALL and 0 <= line.account <= LARGEST_CALL

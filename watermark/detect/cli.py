@@ -219,9 +219,14 @@ def record(item: Judged) -> dict[str, Any]:
     return {"document": item.name, **detection, "form": item.form, "spans": spans}
 
 
-def read_candidates(registry: tuple[Path, ...], account_range: str | None) -> Candidates:
-    """Accounts and calls of registries, and the accounts of a range; raises InputError."""
-    candidates = Candidates()
+def read_candidates(
+    registry: tuple[Path, ...], account_range: str | None, *, digests: bool = False
+) -> Candidates:
+    """Accounts and calls of registries, and the accounts of a range; raises InputError.
+
+    With `digests` those of answers are kept as well, to look up exact copies.
+    """
+    candidates = Candidates(digests=digests)
     for path in registry:
         candidates.add_registry(path, complain)
     if account_range:

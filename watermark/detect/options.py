@@ -76,7 +76,11 @@ def candidate_options(command: _Command) -> _Command:
         "--accounts", help="Account numbers to search as well, e.g. 1-24000."
     )
     registry: _Option = click.option(
-        "--registry", type=FILE, multiple=True, help="Call registry of the gateway (repeatable)."
+        "--registry",
+        type=PATH,
+        multiple=True,
+        help="Call registry of the gateway: its file (with the closed segments beside it), a "
+        "folder or a glob (repeatable).",
     )
     return registry(accounts(command))
 

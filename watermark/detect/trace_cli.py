@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from watermark.detect.candidates import LARGEST_CALL, Candidates, parse_range
+from watermark.copies import answer_digest, digest_key
+from watermark.detect.candidates import CallRecord, Candidates, parse_range
 from watermark.detect.cli import complain, read_candidates
 from watermark.detect.documents import Document, read_documents
 from watermark.detect.encoder import Encoders
@@ -28,6 +29,7 @@ from watermark.detect.options import (
     tokenizer_option,
     words_option,
 )
+from watermark.detect.registries import LARGEST_CALL
 from watermark.detect.terminal import console
 from watermark.detect.tokenizer import TextTokenizer
 from watermark.detect.trace import Search, Trace, Tracer
@@ -48,10 +50,13 @@ class _Session:
     tracer: Tracer
     candidates: Candidates
     calls: Numbers
+    digest_keys: tuple[bytes, ...]
     screen: Console | None
 
-    def trace(self, document: Document) -> Trace:
+    def trace(self, document: Document) -> "_Found":
         """Trace a text and print what was found (without a screen: as JSON)."""
+        digests = (answer_digest(key, document.text) for key in self.digest_keys)
+        copies = self.candidates.copies(filter(None, digests))
         forms = list(self.encoders.forms(document.text).values())
         total = len(self.calls) * len(self.epochs) * len(forms)
         with _progress(document.name, total) as progress:
@@ -72,10 +77,18 @@ class _Session:
         }
         places = character_spans(found, offsets)
         if self.screen is not None:
-            self.screen.print(render(document.name, found, self.candidates.name, places))
+            self.screen.print(render(document.name, found, self.candidates.name, places, copies))
         else:
-            click.echo(json.dumps(record(document.name, found, self.candidates, places)))
-        return found
+            click.echo(json.dumps(record(document.name, found, self.candidates, places, copies)))
+        return _Found(found, copies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known of one text: by its mark, and by an exact look-up."""
+
+    trace: Trace
+    copies: Sequence[CallRecord]
 
 
 @click.command()
@@ -126,8 +139,9 @@ def trace(
     """Tell which accounts and which call a text comes from, and which part from whom.
 
     Tries every account and every call: in the whole text, and the accounts also stretch by
-    stretch, for texts put together from several. The exit status is 0 if somebody is
-    named, 1 if nobody is, 3 if every text is too short to name anybody, 2 on an error.
+    stretch, for texts put together from several. A registry with digests is also asked for
+    an answer that is the text, word for word. The exit status is 0 if somebody is named,
+    1 if nobody is, 3 if every text is too short to name anybody, 2 on an error.
 
     \b
     Examples:
@@ -149,14 +163,17 @@ def trace(
         threads=threads,
         common=load_filter(common, encoder),
     )
-    candidates = read_candidates(registry, accounts)
+    digest_keys = tuple(filter(None, map(digest_key, keys.epochs)))
+    candidates = read_candidates(registry, accounts, digests=bool(digest_keys))
+    if candidates.has_digests and not digest_keys:
+        complain("exact copies are not looked up: that takes the keyring itself")
     searched = _calls(calls, candidates)
     if not len(candidates.accounts) and not len(searched):
         raise InputError("nobody to search: give --registry, --accounts or --calls LOW-HIGH")
     screen = None if as_json else console(color)
     encoders = Encoders(keys, encoder, words=words)
     epochs = tuple(entry.epoch for entry in keys.epochs)
-    session = _Session(epochs, encoders, tracer, candidates, searched, screen)
+    session = _Session(epochs, encoders, tracer, candidates, searched, digest_keys, screen)
     traces, failed = [], False
     for source in sources or ("-",):
         try:
@@ -170,11 +187,11 @@ def trace(
     sys.exit(2 if failed else exit_status(traces))
 
 
-def exit_status(traces: list[Trace]) -> int:
+def exit_status(traces: list[_Found]) -> int:
     """Return 0 if somebody is named, else 1 if somebody could have been, else 3."""
-    if any(found.named for found in traces):
+    if any(found.trace.named or found.copies for found in traces):
         return 0
-    return 1 if any(found.possible for found in traces) else 3
+    return 1 if any(found.trace.possible for found in traces) else 3
 
 
 def character_spans(found: Trace, offsets: Mapping[int, Sequence[tuple[int, int]]]) -> Places:
@@ -185,7 +202,13 @@ def character_spans(found: Trace, offsets: Mapping[int, Sequence[tuple[int, int]
     ]
 
 
-def record(name: str, found: Trace, candidates: Candidates, places: Places) -> dict[str, Any]:
+def record(
+    name: str,
+    found: Trace,
+    candidates: Candidates,
+    places: Places,
+    copies: Sequence[CallRecord],
+) -> dict[str, Any]:
     """Return the JSON form of a trace (docs/how-to-trace.md, "The JSON form")."""
     pieces = [
         asdict(piece) | {"name": candidates.name(piece.account), "start": start, "end": end}
@@ -193,13 +216,14 @@ def record(name: str, found: Trace, candidates: Candidates, places: Places) -> d
     ]
     return {
         "document": name,
-        "named": found.named,
+        "named": found.named or bool(copies),
         "tokens": found.tokens,
         "epochs_searched": found.epochs_searched,
         "forms_searched": found.forms_searched,
         "account": _search_record(found.account),
         "call": _search_record(found.call),
         "pieces": pieces,
+        "copies": [asdict(copy) | {"name": candidates.name(copy.account)} for copy in copies],
     }
 
 

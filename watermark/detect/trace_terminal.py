@@ -9,6 +9,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 from rich.text import Text
 
+from watermark.detect.candidates import CallRecord
 from watermark.detect.splice import Piece
 from watermark.detect.terminal import format_p, visible_line
 from watermark.detect.trace import Search, Suspect, Trace
@@ -16,12 +17,19 @@ from watermark.detect.trace import Search, Suspect, Trace
 Places = Sequence[tuple[int, int]]
 
 
-def render(name: str, found: Trace, names: Callable[[int], str], places: Places) -> RenderableType:
-    """A panel: who is named, winner and runner-up of each search, and the pieces.
+def render(
+    name: str,
+    found: Trace,
+    names: Callable[[int], str],
+    places: Places,
+    copies: Sequence[CallRecord] = (),
+) -> RenderableType:
+    """A panel: who is named, winner and runner-up of each search, the pieces, exact copies.
 
     `places` are the half-open character spans of the pieces.
     """
-    parts: list[RenderableType] = [_headline(found, names)]
+    parts: list[RenderableType] = [_copy(copy, names) for copy in copies]
+    parts.append(_headline(found, names))
     for channel, search in (("account", found.account), ("call", found.call)):
         if search is not None:
             parts += [Text(), Text(_question(channel, search, found), "dim"), _table(search)]
@@ -41,6 +49,12 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", "dim")
+
+
+def _copy(copy: CallRecord, names: Callable[[int], str]) -> Text:
+    whose = f"account {_label(copy.account, names(copy.account))}"
+    said = f"EXACT COPY of call {copy.number}   {whose}, {copy.time}, {copy.model}"
+    return Text(visible_line(said), "bold green")
 
 
 def _headline(found: Trace, names: Callable[[int], str]) -> Text:
