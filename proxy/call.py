@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.accounts import Account
@@ -38,13 +39,13 @@ class Treatment:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Decides each call's treatment; in this release the same for all."""
+    """Decides each call's treatment: in this release by its model alone."""
 
-    treatment: Treatment
+    treatments: Mapping[str, Treatment]
 
     def decide(self, call: Call, verdict: Verdict) -> Treatment:
         """Return the treatment of a call."""
-        return self.treatment
+        return self.treatments[call.route.served]
 
 
 def new_request_id() -> str:

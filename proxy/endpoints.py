@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from proxy.dialects.contract import Dialect, Reply, Speaker
 from proxy.dialects.openai import OPENAI
 from proxy.errors import CallError, Kind, StreamCutError
 from proxy.exchange import Exchange
+from proxy.head import check, path_of
 from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
 
@@ -34,14 +36,16 @@ class Endpoints:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; raises only what ends a connection."""
         exchange = Exchange(request, self._limits)
-        dialect = DIALECTS.get(request.path)
+        path = path_of(request.raw_path)
+        dialect = DIALECTS.get(path)
         speaker = dialect.speaker if dialect else OPENAI
         exchange.tell({speaker.id_header: exchange.request_id})
         try:
+            check(request)
             if self.draining:
                 exchange.close_after_answer()
                 raise CallError(Kind.DRAINING, "This server is shutting down. Please try again.")
-            await self._run(request, exchange, dialect, speaker)
+            await self._run(request, path, exchange, dialect, speaker)
         except StreamCutError:
             pass  # told to the client, counted and logged where it happened
         except CallError as error:
@@ -64,6 +68,7 @@ class Endpoints:
     async def _run(
         self,
         request: web.BaseRequest,
+        path: str,
         exchange: Exchange,
         dialect: Dialect | None,
         speaker: Speaker,
@@ -71,9 +76,9 @@ class Endpoints:
         if dialect is not None:
             _allow(request, "POST")
             await self._pipeline.run(dialect, exchange)
-        elif request.path == _MODELS or request.path.startswith(f"{_MODELS}/"):
+        elif path == _MODELS or path.startswith(f"{_MODELS}/"):
             _allow(request, "GET")
-            await self._models(request.path, exchange, speaker)
+            await self._models(unquote(path), exchange, speaker)
         else:
             raise CallError(Kind.UNKNOWN_PATH, "There is nothing at this URL.")
 

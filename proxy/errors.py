@@ -2,7 +2,7 @@
 
 AzeotropeError              (watermark.errors) one line for a person; the command line exits with 2
 ├── ConfigError             a key of the configuration file or the environment
-├── AccountsError           the accounts file
+├── AccountsError           the accounts, in their file or in Redis
 ├── IdentityError           another distribution owns one of our import names
 ├── StartError              a part of the gateway that cannot start: port in use, no store
 └── CallError               one call that ends with an error, told to the client
@@ -25,7 +25,7 @@ class ConfigError(AzeotropeError):
 
 
 class AccountsError(AzeotropeError):
-    """The accounts file cannot be read, is not private, or contradicts itself."""
+    """The accounts cannot be read or changed, are not private, or contradict themselves."""
 
 
 class IdentityError(AzeotropeError):
@@ -39,6 +39,8 @@ class StartError(AzeotropeError):
 class Kind(enum.Enum):
     """What went wrong with a call, in no dialect's words."""
 
+    BAD_HTTP = enum.auto()
+    HEAD_TOO_LARGE = enum.auto()
     BAD_BODY = enum.auto()
     BAD_FIELD = enum.auto()
     BODY_TIMEOUT = enum.auto()
@@ -53,6 +55,7 @@ class Kind(enum.Enum):
     SUSPENDED = enum.auto()
     RATE_LIMITED = enum.auto()
     DRAINING = enum.auto()
+    OVERLOADED = enum.auto()
     UPSTREAM_UNREACHABLE = enum.auto()
     UPSTREAM_BROKEN = enum.auto()
     UPSTREAM_TIMEOUT = enum.auto()

@@ -16,17 +16,16 @@ from aiohttp import HttpVersion11, web
 
 from proxy.call import new_request_id
 from proxy.config import Limits
+from proxy.connection import FLUSH_S
 from proxy.dialects.contract import Reply
 from proxy.errors import CallError, Kind
+from proxy.head import CLOSE, bad_http
 
 T = TypeVar("T")
 # Bodies beyond this are parsed in a thread: the event loop must not stand still for
 # more than 5 ms, and hostile JSON takes about 50 ms per megabyte.
 _PARSE_IN_THREAD = 64 * 1024
-# How long a connection that is cut may go on flushing what a slow client has not read.
-_FLUSH_S = 10.0
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
-_CLOSE = {"connection": "close"}
 
 
 class Exchange:
@@ -36,6 +35,7 @@ class Exchange:
         self.request_id = new_request_id()
         self.received = time.perf_counter()
         self.body_seconds = 0.0
+        self.body_bytes = 0
         self.first_byte: float | None = None
         self.served: str | None = None  # the model, once it is found
         self.headers = request.headers
@@ -61,13 +61,14 @@ class Exchange:
 
     def close_after_answer(self) -> None:
         """Tell the client that this connection takes no further request."""
-        self.tell(_CLOSE)
+        self.tell(CLOSE)
 
     async def parsed(self, parse: Callable[[bytes], T]) -> T:
         """Read the body and parse it; raises CallError."""
         begun = time.perf_counter()
         body = await self._body()
         self.body_seconds = time.perf_counter() - begun
+        self.body_bytes = len(body)
         if len(body) > _PARSE_IN_THREAD:
             return await asyncio.to_thread(parse, body)
         return parse(body)
@@ -99,7 +100,7 @@ class Exchange:
 
     async def finish(self) -> None:
         """End a streamed answer well."""
-        await self.response.write_eof()
+        await self._patiently(self.response.write_eof())
 
     def cut(self) -> None:
         """End the connection so that no client can take the answer for complete."""
@@ -113,7 +114,7 @@ class Exchange:
             transport.abort()
         else:
             # Flushes what is written, and leaves out the last chunk.
-            asyncio.get_running_loop().call_later(_FLUSH_S, transport.abort)
+            asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
         self._request.protocol.force_close()
 
     async def _patiently(self, writing: Awaitable[None]) -> None:
@@ -135,12 +136,10 @@ class Exchange:
                 return await self._read()
         except TimeoutError:
             raise CallError(
-                Kind.BODY_TIMEOUT, f"The request body took longer than {limit:g} s.", headers=_CLOSE
+                Kind.BODY_TIMEOUT, f"The request body took longer than {limit:g} s.", headers=CLOSE
             ) from None
         except web.RequestPayloadError:
-            raise CallError(
-                Kind.BAD_BODY, "The request body is not framed as HTTP.", headers=_CLOSE
-            ) from None
+            raise bad_http("The request body is not framed as HTTP.") from None
 
     def _check_head(self) -> None:
         request = self._request
@@ -179,5 +178,5 @@ class Exchange:
         return CallError(
             Kind.BODY_TOO_LARGE,
             f"The request body has more than {self._limits.max_body_bytes} bytes.",
-            headers=_CLOSE,
+            headers=CLOSE,
         )

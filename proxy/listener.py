@@ -7,63 +7,42 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
-from proxy.dialects.openai import OPENAI
-from proxy.errors import CallError, Kind, StartError
+from proxy.connection import LINGER_S, Connection
+from proxy.descriptors import most_connections
+from proxy.errors import StartError
+from proxy.head import bad_http
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 1024
-# How long the rest of a refused body is read and thrown away, so that the client can
-# read the refusal before its connection is reset (RFC 9112, 9.6).
-_LINGER_S = 2.0
 _CUT_S = 1.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-class _Protocol(web.RequestHandler):
-    """Tells clients of malformed HTTP in the dialect's shape, without a stack trace."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what could not be read as a request, and close the connection."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        kind = Kind.INTERNAL if status >= 500 else Kind.BAD_BODY
-        _log.info(
-            "malformed_request", extra={"fields": {"status": status, "reason": type(exc).__name__}}
-        )
-        # Its headers are not to be trusted, so neither is the family that they would tell.
-        reply = OPENAI.error(CallError(kind, "The request is not well-formed HTTP."), "")
-        headers = {**reply.headers, "server": "azeotrope"}
-        response = web.Response(status=reply.status, headers=headers, body=reply.body)
-        response.force_close()
-        return response
-
-
 class Listener(web.Server):
     """Accepts connections until drained.
 
-    A connection must deliver a request's whole head within `header_timeout_s` of its
-    beginning or of the last answer; aiohttp's keep-alive timer does just that.
+    When there are more than descriptors allow for, the one that has waited longest for a
+    request gives way to the newcomer; `dropped` is called for each.
     """
 
-    def __init__(self, handler: Handler, header_timeout_s: float) -> None:
+    def __init__(
+        self, handler: Handler, header_timeout_s: float, dropped: Callable[[], None]
+    ) -> None:
         super().__init__(
             self._handle,
             handler_cancellation=True,  # a client that hangs up must cancel its call
             auto_decompress=False,
             keepalive_timeout=header_timeout_s,
-            lingering_time=_LINGER_S,
+            lingering_time=LINGER_S,
             access_log=None,
         )
         self._answer = handler
+        self._dropped = dropped
+        self._most = most_connections()
+        self._full = False
         self._running: dict[asyncio.Task[object], web.RequestHandler] = {}
         self._draining = False
         self._idle = asyncio.Event()
@@ -72,7 +51,15 @@ class Listener(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection, and make room for it."""
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._most:
+            self._make_room(handler)
+        elif self._full and len(self._connections) < self._most * 0.9:
+            self._full = False
 
     async def listen(self, host: str, port: int) -> str:
         """Begin to accept; return the URL. Raises StartError."""
@@ -111,12 +98,26 @@ class Listener(web.Server):
         await asyncio.gather(*running, return_exceptions=True)
         await self.shutdown(_CUT_S)
 
+    def _make_room(self, newcomer: web.RequestHandler) -> None:
+        if not self._full:
+            self._full = True
+            _log.warning("connections_full", extra={"fields": {"limit": self._most}})
+        idle = (one for one in self._connections if isinstance(one, Connection) and one.idle)
+        gives_way = next(idle, newcomer)
+        self._connections.pop(gives_way).abort()
+        gives_way.force_close()
+        self._dropped()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = request.protocol
         self._idle.clear()
         try:
+            # Not request.version, which would be remembered for the answer.
+            if request._message.version not in (HttpVersion10, HttpVersion11):
+                assert isinstance(request.protocol, Connection)
+                return await request.protocol.refuse(request, bad_http("Expected HTTP/1.1."))
             return await self._answer(request)
         finally:
             del self._running[task]

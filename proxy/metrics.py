@@ -8,6 +8,8 @@ kept: `labels()` costs several times what an increment does.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -30,6 +32,16 @@ ENDS = (
     "drained",
     "internal_error",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSeries:
+    """The series of one upstream."""
+
+    up: Gauge
+    outstanding: Gauge
+    breaker_open: Gauge
+    retries: Counter
 
 
 class Metrics:
@@ -58,10 +70,11 @@ class Metrics:
             "store_failures", "Decisions that the store failed to give in time.", "reason"
         )
         self._reloads = self._counter(
-            "accounts_reloads", "Reloads of the accounts file, by result.", "result"
+            "accounts_reloads", "Reloads of the accounts, by result.", "result"
         )
         self._make_plain()
         self._make_timings()
+        self._make_upstreams()
 
     def _make_plain(self) -> None:
         plain = self.registry
@@ -70,7 +83,17 @@ class Metrics:
             "azeotrope_open_streams", "Streams that are running.", registry=plain
         )
         self.open_calls = Gauge("azeotrope_open_calls", "Calls not yet settled.", registry=plain)
+        self.connections_dropped = Counter(
+            "azeotrope_connections_dropped",
+            "Connections closed because there were too many for the file descriptors.",
+            registry=plain,
+        )
         self.accounts = Gauge("azeotrope_accounts", "Accounts loaded.", registry=plain)
+        self.accounts_stale = Gauge(
+            "azeotrope_accounts_stale",
+            "1 while newer accounts cannot be read and older ones are in force.",
+            registry=plain,
+        )
         self.store_up = Gauge(
             "azeotrope_store_up",
             "1 while the store decides, 0 while this process does.",
@@ -116,6 +139,29 @@ class Metrics:
             "store_seconds", "From sending a command to the store to its reply.", _STORE_SECONDS
         )
 
+    def _make_upstreams(self) -> None:
+        self._upstream_up = self._upstream_gauge(
+            "up", "1 while the last look found the upstream healthy.", "livemin"
+        )
+        self._upstream_outstanding = self._upstream_gauge(
+            "outstanding", "Calls that an upstream has not answered to the end.", "livesum"
+        )
+        self._upstream_breaker = self._upstream_gauge(
+            "breaker_open", "1 while calls are kept from an upstream that fails them.", "livemax"
+        )
+        self._upstream_retries = self._counter(
+            "upstream_retries", "Calls sent again because an upstream had not begun.", "upstream"
+        )
+
+    def upstream(self, name: str) -> UpstreamSeries:
+        """Return the series of an upstream of the configuration."""
+        return UpstreamSeries(
+            up=self._upstream_up.labels(name),
+            outstanding=self._upstream_outstanding.labels(name),
+            breaker_open=self._upstream_breaker.labels(name),
+            retries=self._upstream_retries.labels(name),
+        )
+
     def answered(self, dialect: str | None, model: str | None, status: int) -> None:
         """Count an answer; anything not configured falls under "none"."""
         known_dialect = dialect if dialect in self._dialects else NO_MODEL
@@ -144,7 +190,7 @@ class Metrics:
             self._child(self._dropped, field)
 
     def reloaded(self, *, accounts: int | None) -> None:
-        """Count a reload of the accounts file; None means that the old ones were kept."""
+        """Count a reload of the accounts; None means that the old ones were kept."""
         self._child(self._reloads, "failed" if accounts is None else "done")
         if accounts is not None:
             self.accounts.set(accounts)
@@ -162,6 +208,18 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"azeotrope_{name}", text, labels, registry=self.registry)
+
+    def _upstream_gauge(
+        self, name: str, text: str, mode: Literal["livemin", "livemax", "livesum"]
+    ) -> Gauge:
+        """A gauge of each worker; `mode` says how a scrape sums them up."""
+        return Gauge(
+            f"azeotrope_upstream_{name}",
+            text,
+            ("upstream",),
+            registry=self.registry,
+            multiprocess_mode=mode,
+        )
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"azeotrope_{name}", text, buckets=buckets, registry=self.registry)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from proxy.accounts import Account
@@ -68,14 +69,24 @@ class Pipeline:
     ) -> None:
         route = self.routes.find(question.model, account)
         exchange.served = route.served
+        route.check(question, exchange.body_bytes)
         call = Call(verdict.call, exchange.request_id, account, dialect, question, route)
         with self.settler.open(call, exchange) as settlement:
-            treatment = self.policy.decide(call, verdict)
-            ticket = self.embedder.prepare(call, treatment) if dialect.marked else None
-            body = dialect.apply(question, model=route.model, ticket=ticket)
+            ticket = self._ticket(call, verdict)
+            render = partial(_render, dialect, question, ticket)
             settlement.sending()
-            with closing(await route.upstream.post(dialect.path, body, exchange.headers)) as answer:
+            with closing(await route.post(dialect, render, exchange.headers)) as answer:
+                settlement.upstream = answer.upstream_name
                 await self.relay.run(answer, call, exchange, settlement)
+
+    def _ticket(self, call: Call, verdict: Verdict) -> str | None:
+        if not call.dialect.marked or call.route.settings.embedder == "none":
+            return None
+        return self.embedder.prepare(call, self.policy.decide(call, verdict))
+
+
+def _render(dialect: Dialect, question: Question, ticket: str | None, model: str) -> bytes:
+    return dialect.apply(question, model=model, ticket=ticket)
 
 
 def _refusal(verdict: Verdict, account: Account) -> CallError:

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from proxy.accounts import Accounts
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
@@ -32,9 +32,9 @@ from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.registry import CallRegistry
 from proxy.relay import Relay
-from proxy.reload import WatchedAccounts
+from proxy.reload import WatchedAccounts, watched_accounts
 from proxy.settle import Settler
-from proxy.upstream import Route, Routes, Upstream, new_session
+from proxy.upstream import Endpoint, Watcher, routes_of, tls_context
 from watermark.copies import digest_key
 from watermark.keys import EpochKeys, Keyring
 from watermark.manifest import Manifest
@@ -48,23 +48,28 @@ class Material:
 
     keys: EpochKeys
     manifest: Manifest
-    delta_millinats: int
+    delta_millinats: Mapping[str, int]  # by served model
     upstream_keys: Mapping[str, str | None]
+    upstream_tls: Mapping[str, ssl.SSLContext | None]
 
 
 def load_material(config: Config) -> Material:
     """Read and check every file that a configuration names.
 
-    Raises KeyringError, ManifestError, AccountsError or ConfigError.
+    Accounts are not among them: they change while the gateway runs. Raises KeyringError,
+    ManifestError or ConfigError.
     """
     keyring = Keyring.load(config.keyring)
     manifest = keyring.manifest(config.manifest)
-    Accounts.load(config.accounts, config.tiers)
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)
     }
-    return Material(keyring.current, manifest, _delta(config, manifest), keys)
+    contexts = {
+        upstream.name: tls_context(f"upstreams[{place}]", upstream)
+        for place, upstream in enumerate(config.upstreams)
+    }
+    return Material(keyring.current, manifest, _deltas(config, manifest), keys, contexts)
 
 
 class Gateway:
@@ -113,10 +118,10 @@ class Gateway:
         config, metrics = self.config, self.metrics
         material = load_material(config)
         self._epoch = material.manifest.current_epoch
-        self._accounts = WatchedAccounts(config.accounts, config.tiers, metrics)
+        self._accounts = await watched_accounts(config, metrics)
         self._registry = self._open_registry(stack, material)
         self._store = await self._open_store(stack)
-        self._upstreams = await self._open_upstreams(stack, material)
+        self._open_upstreams(stack, material)
         self._settler = Settler(self._registry, metrics, self._epoch)
         local = LocalLimiter(time.monotonic, time.time, share=config.workers)
         guard = RateGuard(self._store, local, metrics)
@@ -124,12 +129,10 @@ class Gateway:
         pipeline = Pipeline(
             accounts=self._accounts,
             guard=guard,
-            routes=Routes(
-                Route(served, self._upstreams[upstream.name], model)
-                for upstream in config.upstreams
-                for served, model in upstream.models.items()
+            routes=routes_of(config, self._upstreams),
+            policy=Policy(
+                {model: Treatment(delta, 0) for model, delta in material.delta_millinats.items()}
             ),
-            policy=Policy(Treatment(material.delta_millinats, level=0)),
             embedder=EngineEmbedder(material.keys, config.mark.ticket_ttl_s, metrics),
             relay=Relay(config.limits.max_answer_bytes, metrics),
             settler=self._settler,
@@ -171,14 +174,22 @@ class Gateway:
         await store.start()
         return store
 
-    async def _open_upstreams(
-        self, stack: AsyncExitStack, material: Material
-    ) -> dict[str, Upstream]:
-        session = await stack.enter_async_context(new_session())
-        return {
-            settings.name: Upstream(settings, material.upstream_keys[settings.name], session)
-            for settings in self.config.upstreams
-        }
+    def _open_upstreams(self, stack: AsyncExitStack, material: Material) -> None:
+        self._upstreams: dict[str, Endpoint] = {}
+        self._watchers: dict[str, Watcher] = {}
+        for settings in self.config.upstreams:
+            name = settings.name
+            endpoint = Endpoint(
+                settings,
+                material.upstream_keys[name],
+                material.upstream_tls[name],
+                self.metrics.upstream(name),
+            )
+            stack.callback(endpoint.close)
+            watcher = Watcher(endpoint, settings.health)
+            stack.push_async_callback(watcher.close)
+            watcher.start()
+            self._upstreams[name], self._watchers[name] = endpoint, watcher
 
     async def _open_ports(self, stack: AsyncExitStack) -> None:
         listen, admin = self.config.listen, self.config.admin
@@ -186,7 +197,11 @@ class Gateway:
         # The admin port closes after the clients' one: a drain must be seen from outside.
         stack.push_async_callback(port.close)
         self.admin_url = await port.listen(admin.host, admin.port)
-        self._listener = Listener(self._endpoints.answer, self.config.limits.header_timeout_s)
+        self._listener = Listener(
+            self._endpoints.answer,
+            self.config.limits.header_timeout_s,
+            self.metrics.connections_dropped.inc,
+        )
         stack.push_async_callback(self._listener.close)
         self.url = await self._listener.listen(listen.host, listen.port)
 
@@ -196,21 +211,20 @@ class Gateway:
             "admin_url": self.admin_url,
             "epoch": self._epoch,
             "manifest": material.manifest.digest,
-            "delta_millinats": material.delta_millinats,
-            "models": [model for upstream in self.config.upstreams for model in upstream.models],
+            "delta_millinats": dict(material.delta_millinats),
+            "models": list(material.delta_millinats),
         }
         _log.info("listening", extra={"fields": fields})
 
     async def _readiness(self) -> dict[str, object]:
         """State of every part; ready means that calls are accepted and may succeed."""
-        names = list(self._upstreams)
-        answers = await asyncio.gather(*(self._upstreams[name].reachable() for name in names))
+        upstreams = {name: await watcher.state() for name, watcher in self._watchers.items()}
         return {
-            "ready": any(answers) and not self._draining,
+            "ready": any(upstreams.values()) and not self._draining,
             "draining": self._draining,
             "limits": "store" if self._store.up else "local",
             "store": "embedded" if self.config.redis.url is None else "configured",
-            "upstreams": dict(zip(names, answers, strict=True)),
+            "upstreams": upstreams,
             "keyring": {"epoch": self._epoch},
             "registry": self._registry is None or self._registry.healthy,
         }
@@ -238,15 +252,24 @@ def new_metrics(config: Config) -> Metrics:
     return Metrics((dialect.name for dialect in DIALECTS.values()), models)
 
 
-def _delta(config: Config, manifest: Manifest) -> int:
+def _deltas(config: Config, manifest: Manifest) -> dict[str, int]:
+    """Return the bias of every served model, in thousandths of a nat; raises ConfigError."""
     least = manifest.delta_millinats
-    if config.mark.delta is None:
-        return least
-    delta = round(config.mark.delta * 1000)
+    general = _delta("mark.delta", config.mark.delta, least) or least
+    deltas = {}
+    for model in (model for upstream in config.upstreams for model in upstream.models):
+        own = config.models[model].delta if model in config.models else None
+        deltas[model] = _delta(f"models.{model}.delta", own, least) or general
+    return deltas
+
+
+def _delta(path: str, nats: float | None, least: int) -> int | None:
+    if nats is None:
+        return None
+    delta = round(nats * 1000)
     if delta < least:
         raise ConfigError(
-            f"mark.delta: expected at least the manifest's {least / 1000:g} nats, "
-            f"got {config.mark.delta:g}"
+            f"{path}: expected at least the manifest's {least / 1000:g} nats, got {nats:g}"
         )
     return delta
 

@@ -68,7 +68,7 @@ class Settler:
                 epoch=self._epoch,
                 embedder=call.embedder,
                 usage_source=usage.source if completion is not None else None,
-                upstream=call.route.upstream.name,
+                upstream=settlement.upstream,
             )
             self._registry.append(entry, settlement.texts)
 
@@ -79,6 +79,7 @@ class Settlement:
     def __init__(self, settler: Settler, call: Call, exchange: Exchange) -> None:
         self.call = call
         self.reading: Reading | None = None
+        self.upstream: str | None = None  # the name of the one that answers
         self.wants_texts = settler.wants_texts and call.dialect.marked
         self._settler = settler
         self._exchange = exchange
@@ -140,7 +141,7 @@ class Settlement:
             "account": call.account.number,
             "dialect": call.dialect.name,
             "model": call.route.served,
-            "upstream": call.route.upstream.name,
+            "upstream": self.upstream,
             "status": status,
             "end": end,
             "prompt_tokens": usage.prompt_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import uvloop
 from proxy import logs
 from proxy.config import load
 from proxy.errors import ConfigError
+from proxy.reload import watched_accounts
 from proxy.server import load_material, new_metrics
 from proxy.server import serve as run_server
 
@@ -43,10 +45,11 @@ def serve(file: Path, check: bool) -> None:
         load_material(config)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
+    metrics = new_metrics(config)
     if check:
+        asyncio.run(watched_accounts(config, metrics))
         click.echo(f"{file}: good")
         return
-    metrics = new_metrics(config)
     stop_log = logs.start(config.log.level, config.log.format, metrics.log_lost.inc)
     try:
         uvloop.run(run_server(config, metrics))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -55,9 +55,13 @@ def _path(value: str) -> str:
 
 
 def _upstream_url(value: str) -> str:
+    # urlsplit drops line ends without a word, but the head of a request would keep them.
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError
+    _ = parts.port  # raises ValueError if it is none
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError
     if parts.path.rstrip("/").endswith("/v1"):
@@ -80,6 +84,7 @@ Seconds = Annotated[float, Field(gt=0), expects("a positive number of seconds")]
 Port = Annotated[int, Field(ge=0, le=65535), expects("a port number from 0 to 65535")]
 Host = Annotated[str, Field(min_length=1), expects("a host name or address")]
 File = Annotated[Path, expects("the path of a file")]
+AccountsPlace = Annotated[Literal["redis"] | Path, expects("the path of a file, or the word redis")]
 Text = Annotated[str, Field(min_length=1), expects("a non-empty text")]
 UrlPath = Annotated[
     str, AfterValidator(_path), expects("a path that begins with / and has no query, // or ..")

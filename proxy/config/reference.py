@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -22,6 +23,13 @@ its JSON Schema. Unknown keys are refused. Relative paths are relative to the fi
 environment overrides the file where a variable is named.
 """
 _SHAPES: dict[Any, str] = {dict: "mapping of sections", list: "list of sections"}
+_NAMES: dict[Any, str] = {
+    int: "integer",
+    float: "number",
+    str: "text",
+    SecretStr: "text",
+    NoneType: "null",
+}
 _SUFFIXES: dict[Any, str] = {dict: ".NAME", list: "[]"}
 
 
@@ -61,12 +69,11 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         return "mapping of text to text"
     arguments = get_args(annotation)
-    if type(None) in arguments:
-        return f"{_type(arguments[0])} or null"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(map(_type, arguments))
     if hasattr(annotation, "__metadata__"):
         return _type(arguments[0])
-    names: dict[Any, str] = {int: "integer", float: "number", str: "text", SecretStr: "text"}
-    return names.get(annotation, "path")
+    return _NAMES.get(annotation, "path")
 
 
 def _default(field: FieldInfo) -> str:

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from proxy.config.errors import ENV_DELIMITER, ENV_PREFIX, describe
-from proxy.config.kinds import File, PositiveInt, Text
+from proxy.config.kinds import AccountsPlace, File, PositiveInt, Text
 from proxy.config.sections import (
     Admin,
     Detection,
@@ -58,7 +58,10 @@ class Config(BaseSettings):
     )
     keyring: File = Field(description="Keyring made by `azeotrope keys new` (mode 0600).")
     manifest: File = Field(description="The signed manifest that belongs to the keyring.")
-    accounts: File = Field(description="Accounts file, written by `azeotrope accounts add`.")
+    accounts: AccountsPlace = Field(
+        description="Accounts file, written by `azeotrope accounts`; the word redis keeps them at "
+        "redis.url, for several gateways."
+    )
     registry: Registry | None = Field(
         default=None,
         description="Call registry; a path alone means the defaults, null keeps none.",
@@ -83,6 +86,11 @@ class Config(BaseSettings):
     limits: Limits = Field(default_factory=Limits, description="Sizes and times.")
     log: Log = Field(default_factory=Log, description="The log on standard error.")
 
+    @property
+    def served(self) -> frozenset[str]:
+        """The models that clients may name."""
+        return frozenset(model for upstream in self.upstreams for model in upstream.models)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -102,13 +110,14 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Config:
+        if self.accounts == "redis" and self.redis.url is None:
+            raise _mistake("redis.url: expected a URL, since accounts are in redis")
         names = [upstream.name for upstream in self.upstreams]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise _mistake("upstreams: expected every name once, got {0} twice", repeated[0])
-        served = {model for upstream in self.upstreams for model in upstream.models}
         for model in self.models:
-            if model not in served:
+            if model not in self.served:
                 raise _mistake("models.{0}: expected a model that an upstream serves", model)
         for place, route in enumerate(self.passthrough):
             if route.upstream not in names:
@@ -178,8 +187,10 @@ def _resolved(config: Config, base: Path) -> Config:
     """Make relative paths relative to the configuration file."""
     resolve: Callable[[Path | None], Path | None] = lambda file: file and base / file  # noqa: E731
     paths: dict[str, object] = {
-        name: resolve(getattr(config, name)) for name in ("keyring", "manifest", "accounts")
+        name: resolve(getattr(config, name)) for name in ("keyring", "manifest")
     }
+    if isinstance(config.accounts, Path):
+        paths["accounts"] = resolve(config.accounts)
     if config.registry is not None:
         file = resolve(config.registry.path)
         paths["registry"] = config.registry.model_copy(update={"path": file})

@@ -56,7 +56,7 @@ def build(directory: Path, model: Path, stack: ExitStack, tell: Callable[[str], 
     marked, unmarked, gateway, admin = (_free_port() for _ in range(4))
     config = _configure(directory, marked, gateway, admin)
     keys = {
-        name: accounts.add(config.accounts, name, tier=tier, tiers=config.tiers)[1]
+        name: accounts.add(directory / "accounts.json", name, tier=tier, tiers=config.tiers)[1]
         for name, tier in (("alice", "default"), ("bob", "default"), ("carol", "trickle"))
     }
     tell("starting the engines, the embedded Valkey and the gateway")

@@ -19,6 +19,8 @@ _TIMEOUT = "timeout_error"
 _SERVER = "server_error"
 # Kind: status, type, code
 SHAPES: dict[Kind, tuple[int, str, str | None]] = {
+    Kind.BAD_HTTP: (400, _INVALID, "invalid_http"),
+    Kind.HEAD_TOO_LARGE: (431, _INVALID, "head_too_large"),
     Kind.BAD_BODY: (400, _INVALID, "invalid_json"),
     Kind.BAD_FIELD: (400, _INVALID, None),
     Kind.BODY_TIMEOUT: (408, _INVALID, "request_timeout"),
@@ -33,6 +35,7 @@ SHAPES: dict[Kind, tuple[int, str, str | None]] = {
     Kind.SUSPENDED: (403, "permission_error", "account_suspended"),
     Kind.RATE_LIMITED: (429, "requests", "rate_limit_exceeded"),
     Kind.DRAINING: (503, _SERVER, "shutting_down"),
+    Kind.OVERLOADED: (503, _SERVER, "overloaded"),
     Kind.UPSTREAM_UNREACHABLE: (502, _SERVER, "upstream_unreachable"),
     Kind.UPSTREAM_BROKEN: (502, _SERVER, "upstream_error"),
     Kind.UPSTREAM_TIMEOUT: (504, _TIMEOUT, "upstream_timeout"),

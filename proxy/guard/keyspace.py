@@ -12,8 +12,16 @@ NUMBER is the account's, in braces: all keys of one account lie in one hash slot
 that one script may touch them on a cluster. Account 0 is nobody's: probes use it.
 admit.lua writes all three, renew.lua and ZREM the leases.
 
-Nothing here must outlive Redis. After a loss the limits begin anew, call numbers go on
-from the clock, and running calls take their leases again.
+Nothing of these must outlive Redis. After a loss the limits begin anew, call numbers go on
+from the clock, and running calls take their leases again. With `accounts: redis` it also
+holds what must not be lost, written by proxy/accounts/commit.lua and never expiring:
+
+| key                          | type   | content                                             |
+|------------------------------|--------|-----------------------------------------------------|
+| az:{accounts}:records        | hash   | number: the account as JSON, with hashes of keys    |
+| az:{accounts}:names          | hash   | name: number                                        |
+| az:{accounts}:changes        | zset   | number, scored by the version that changed it last  |
+| az:{accounts}:meta           | hash   | format, pepper, last_number, version                |
 """
 
 from __future__ import annotations
@@ -31,6 +39,11 @@ LEASE_MS = 60_000
 RENEW_S = 20.0
 
 PROBE_ACCOUNT = 0
+
+ACCOUNTS_RECORDS = "az:{accounts}:records"
+ACCOUNTS_NAMES = "az:{accounts}:names"
+ACCOUNTS_CHANGES = "az:{accounts}:changes"
+ACCOUNTS_META = "az:{accounts}:meta"
 
 
 def account_keys(number: int) -> tuple[str, str, str]:

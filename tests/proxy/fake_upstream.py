@@ -1,6 +1,7 @@
 """A scripted engine on raw sockets, for faults and for byte-exact answers.
 
-Each connection carries one request. A script writes whatever bytes it likes.
+Each connection carries one request. A script writes whatever bytes it likes. The gateway's
+own looks (GET) are answered apart from the script, and are not among the requests.
 """
 
 from __future__ import annotations
@@ -75,19 +76,31 @@ class FakeUpstream:
     """Serves one script, and remembers the requests."""
 
     script: Script | None = None
+    health: str = "200 OK"
+    looks: int = 0
     received: list[Received] = field(default_factory=list)
     url: str = ""
+    port: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        await self.comes_up()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self.goes_down()
+
+    async def comes_up(self) -> None:
+        """Listen, again on the same port if it has been down."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def goes_down(self) -> None:
+        """Refuse connections, and cut those that stand."""
         assert self._server is not None
         self._server.close()
         for task in list(self._tasks):
@@ -99,6 +112,10 @@ class FakeUpstream:
         self._tasks.add(task)
         try:
             request = await _read_request(reader)
+            if request.line.startswith("GET /v1/models "):
+                self.looks += 1
+                await Conversation(request, reader, writer).whole(b"{}", self.health)
+                return
             self.received.append(request)
             self.arrived.set()
             assert self.script is not None

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from proxy import accounts
-from proxy.accounts import Accounts
+from proxy.accounts import changes
+from proxy.accounts.file_store import FileStore
+from proxy.accounts.records import FORMAT, Overrides, hash_key
 from proxy.config import Tier
 from proxy.errors import AccountsError, CallError, Kind
-from proxy.metrics import Metrics
-from proxy.reload import WatchedAccounts
+from proxy.reload import load_file
 
 TIERS = {"default": Tier(requests_per_minute=60), "slow": Tier(requests_per_minute=1)}
 
@@ -40,7 +41,7 @@ def test_an_added_account_is_found_by_its_key(file: Path) -> None:
     _, key = add(file, "alice")
     number, other = add(file, "bob", tier="slow", models=["m"])
 
-    loaded = Accounts.load(file, TIERS)
+    loaded = load_file(file, TIERS)
 
     assert loaded.authenticate(key).name == "alice"
     bob = loaded.authenticate(other)
@@ -66,7 +67,7 @@ def test_keys_are_long_and_random(file: Path) -> None:
 
 
 def test_equal_keys_have_other_hashes_in_other_files(tmp_path: Path) -> None:
-    hashes = {accounts._hash(os.urandom(32), "az-key") for _ in range(10)}
+    hashes = {hash_key(os.urandom(32), "az-key") for _ in range(10)}
 
     assert len(hashes) == 10
 
@@ -84,7 +85,7 @@ def test_accounts_added_at_the_same_time_are_all_kept(file: Path) -> None:
     for thread in threads:
         thread.join()
 
-    assert sorted(int(row[0]) for row in accounts.table(file)) == list(range(1, 17))
+    assert sorted(record.number for record in FileStore(file).read()) == list(range(1, 17))
 
 
 def test_the_last_number_is_the_last_one(file: Path) -> None:
@@ -97,7 +98,7 @@ def test_the_last_number_is_the_last_one(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "x" * 65, "ä", "a\n"])
 def test_a_name_that_breaks_lines_or_paths_is_refused(file: Path, name: str) -> None:
-    with pytest.raises(AccountsError, match="account name"):
+    with pytest.raises(AccountsError, match="name: expected"):
         add(file, name)
 
 
@@ -116,7 +117,7 @@ def test_an_unknown_tier_is_refused(file: Path) -> None:
 def test_a_wrong_key_is_unknown(file: Path, key: str) -> None:
     add(file, "alice")
     with pytest.raises(CallError) as caught:
-        Accounts.load(file, TIERS).authenticate(key)
+        load_file(file, TIERS).authenticate(key)
 
     assert caught.value.kind is Kind.UNKNOWN_KEY
 
@@ -125,7 +126,7 @@ def test_a_suspended_account_is_told_so(file: Path) -> None:
     _, key = add(file, "alice")
     change(file, state="suspended")
     with pytest.raises(CallError) as caught:
-        Accounts.load(file, TIERS).authenticate(key)
+        load_file(file, TIERS).authenticate(key)
 
     assert caught.value.kind is Kind.SUSPENDED
 
@@ -137,8 +138,16 @@ def test_a_suspended_account_is_told_so(file: Path) -> None:
         ({"number": 2**24}, "number"),
         ({"number": 2}, "another account's"),
         ({"name": "bob"}, "another account's"),
-        ({"name": "a b"}, "name"),
-        ({"key_hash": "abc"}, "key_hash"),
+        ({"name": "a b"}, "name: expected"),
+        ({"keys": [{"hash": "abc", "created": "x"}]}, "hash"),
+        ({"keys": [{"hash": "0" * 64, "created": "x", "expires": "soon"}]}, "expires"),
+        ({"keys": [{"hash": "0" * 64, "created": "x", "expires": "2026-13-01T00:00:00Z"}]}, "expi"),
+        ({"owner": "a\x1b[2J"}, "owner"),
+        ({"owner": "x" * 201}, "owner"),
+        ({"models": []}, "models"),
+        ({"licence": "two words"}, "licence"),
+        ({"limits": {"burst": 0}}, "burst"),
+        ({"limits": {"burst": 61}}, "burst"),
         ({"tier": "gold"}, "default, slow"),
         ({"state": "gone"}, "state"),
         ({"colour": "red"}, "colour"),
@@ -151,24 +160,26 @@ def test_a_contradictory_file_is_refused(file: Path, fields: dict[str, Any], rea
     change(file, **fields)
 
     with pytest.raises(AccountsError, match=reason):
-        Accounts.load(file, TIERS)
+        load_file(file, TIERS)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format":"x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format":"azeotrope-accounts-2"}', b"\xff"]
+)
 def test_a_file_that_is_none_of_ours_is_refused(file: Path, content: bytes) -> None:
     add(file, "alice")
     file.write_bytes(content)
 
     with pytest.raises(AccountsError, match="not an accounts file"):
-        Accounts.load(file, TIERS)
+        load_file(file, TIERS)
 
 
 def test_another_format_version_is_refused(file: Path) -> None:
     add(file, "alice")
-    file.write_text(file.read_text().replace(accounts.FORMAT, "azeotrope-accounts-9"))
+    file.write_text(file.read_text().replace(FORMAT, "azeotrope-accounts-9"))
 
     with pytest.raises(AccountsError, match="azeotrope-accounts-9"):
-        Accounts.load(file, TIERS)
+        load_file(file, TIERS)
 
 
 def test_a_file_that_others_may_read_is_refused(file: Path) -> None:
@@ -176,54 +187,129 @@ def test_a_file_that_others_may_read_is_refused(file: Path) -> None:
     file.chmod(0o640)
 
     with pytest.raises(AccountsError, match="chmod 600"):
-        Accounts.load(file, TIERS)
+        load_file(file, TIERS)
 
 
 def test_a_missing_file_says_how_to_make_one(file: Path) -> None:
     with pytest.raises(AccountsError, match="azeotrope accounts add"):
-        Accounts.load(file, TIERS)
+        load_file(file, TIERS)
 
 
-def watched(file: Path) -> tuple[WatchedAccounts, Metrics]:
-    metrics = Metrics([], [])
-    return WatchedAccounts(file, TIERS, metrics), metrics
-
-
-def test_a_changed_file_is_taken_over(file: Path) -> None:
+def test_two_accounts_cannot_have_one_key(file: Path) -> None:
     add(file, "alice")
-    current, metrics = watched(file)
-    _, key = add(file, "bob")
+    add(file, "bob")
+    keys = json.loads(file.read_text())["accounts"][1]["keys"]
+    change(file, keys=keys)
 
-    current.reload_if_changed()
-
-    assert current.authenticate(key).name == "bob"
-    assert metrics.accounts._value.get() == 2
-    change(file, state="suspended")
-    current.reload_if_changed()
-    assert current.authenticate(key).name == "bob"
+    with pytest.raises(AccountsError, match="a key is another account's too"):
+        load_file(file, TIERS)
 
 
-@pytest.mark.parametrize("damage", ["content", "mode", "gone"])
-def test_a_damaged_file_changes_nothing_and_is_reported(
-    file: Path, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    _, key = add(file, "alice")
-    current, metrics = watched(file)
-    good = file.read_bytes()
-    if damage == "content":
-        file.write_bytes(b"{")
-    elif damage == "mode":
-        file.chmod(0o644)
-    else:
-        file.unlink()
+def test_a_number_is_not_given_again_after_its_account_is_gone(file: Path) -> None:
+    add(file, "alice")
+    add(file, "bob")
+    content = json.loads(file.read_text())
+    del content["accounts"][1]
+    file.write_text(json.dumps(content))
 
-    current.reload_if_changed()
-    current.reload_if_changed()
+    assert add(file, "carol")[0] == 3
 
-    assert current.authenticate(key).name == "alice"
-    assert [record.message for record in caplog.records] == ["accounts_kept"]
-    assert b'accounts_reloads_total{result="failed"} 1.0' in metrics.render()
-    file.write_bytes(good)
+
+VERSION_1 = {
+    "format": "azeotrope-accounts-1",
+    "pepper": "ab" * 32,
+    "accounts": [
+        {
+            "number": 7,
+            "name": "alice",
+            "key_hash": hash_key(b"\xab" * 32, "az-old-key").hex(),
+            "tier": "slow",
+            "models": ["m"],
+            "state": "active",
+            "created": "2026-01-01T00:00:00Z",
+        },
+    ],
+}
+
+
+def test_a_file_of_version_1_is_read_and_upgraded_when_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    file.write_text(json.dumps(VERSION_1))
     file.chmod(0o600)
-    current.reload_if_changed()
-    assert b'accounts_reloads_total{result="done"} 1.0' in metrics.render()
+
+    alice = load_file(file, TIERS).authenticate("az-old-key")
+    number, key = add(file, "bob")
+
+    assert (alice.number, alice.name, alice.tier) == (7, "alice", TIERS["slow"])
+    assert number == 8
+    content = json.loads(file.read_text())
+    assert content["format"] == FORMAT
+    assert [record["number"] for record in content["accounts"]] == [7, 8]
+    both = load_file(file, TIERS)
+    assert both.authenticate("az-old-key") == alice
+    assert both.authenticate(key).name == "bob"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_file_in_any_layout_is_read(file: Path, indent: int | None) -> None:
+    _, key = add(file, "alice")
+    add(file, "bob")
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=indent))
+
+    assert load_file(file, TIERS).authenticate(key).name == "alice"
+    assert len(FileStore(file).read()) == 2
+
+
+def test_a_line_that_is_no_account_is_named(file: Path) -> None:
+    add(file, "alice")
+    add(file, "bob")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], "{}", *lines[3:]]))
+
+    with pytest.raises(AccountsError, match="line 3: not an account"):
+        load_file(file, TIERS)
+
+
+def test_a_file_that_was_cut_is_refused(file: Path) -> None:
+    for name in ("alice", "bob"):
+        add(file, name)
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+    with pytest.raises(AccountsError, match="ends before its end"):
+        load_file(file, TIERS)
+
+
+def test_limits_of_its_own_take_the_place_of_the_tiers(file: Path) -> None:
+    tiers = {"default": Tier(requests_per_minute=60, burst=50, concurrent_calls=4)}
+    keys = {}
+    for name, limits in {
+        "plain": None,
+        "more": Overrides(requests_per_minute=100, burst=90),
+        "less": Overrides(requests_per_minute=10),
+        "calls": Overrides(concurrent_calls=9),
+    }.items():
+        keys[name] = changes.add(FileStore(file), name, tier="default", tiers=tiers, limits=limits)[
+            1
+        ]
+    loaded = load_file(file, tiers)
+
+    found = {name: loaded.authenticate(key).tier for name, key in keys.items()}
+
+    assert found == {
+        "plain": tiers["default"],
+        "more": Tier(requests_per_minute=100, burst=90, concurrent_calls=4),
+        "less": Tier(requests_per_minute=10, burst=10, concurrent_calls=4),
+        "calls": Tier(requests_per_minute=60, burst=50, concurrent_calls=9),
+    }
+
+
+def test_accounts_are_found_by_number_suspended_ones_too(file: Path) -> None:
+    number, _ = add(file, "alice")
+    changes.suspend(FileStore(file), "alice", None)
+
+    loaded = load_file(file, TIERS)
+
+    found = loaded.numbered(number)
+    assert found is not None
+    assert (found.name, found.active) == ("alice", False)
+    assert loaded.numbered(number + 1) is None

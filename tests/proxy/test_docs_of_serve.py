@@ -10,7 +10,7 @@ import pytest
 from proxy.config import load
 from proxy.dialects.openai import SHAPES
 from proxy.metrics import ENDS, Metrics
-from proxy.upstream import _RETURNED
+from proxy.upstream.head import RETURNED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to-serve.md").read_text("utf-8")
 
@@ -38,6 +38,6 @@ def test_it_lists_every_error_and_no_other() -> None:
     assert told == {(str(status), code or "none") for status, _, code in SHAPES.values()}
 
 
-@pytest.mark.parametrize("word", [*ENDS, *_RETURNED])
+@pytest.mark.parametrize("word", [*ENDS, *RETURNED])
 def test_it_names_every_end_and_every_header_that_passes(word: str) -> None:
     assert f"`{word}`" in PAGE

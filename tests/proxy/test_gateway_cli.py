@@ -107,7 +107,7 @@ def test_accounts_are_added_and_listed(here: Path) -> None:
     listed = azeotrope("accounts", "list", cwd=here)
     assert key not in listed.stdout
     rows = [line.split() for line in listed.stdout.splitlines()]
-    assert rows[0] == ["NUMBER", "NAME", "TIER", "MODELS", "STATE", "CREATED"]
+    assert rows[0] == ["NUMBER", "NAME", "TIER", "MODELS", "STATE", "KEYS", "CREATED", "OWNER"]
     assert rows[2][:5] == ["2", "bob", "tiny", "m", "active"]
 
     assert "already" in complaint("accounts", "add", "bob", cwd=here)

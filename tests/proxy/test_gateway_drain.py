@@ -8,7 +8,7 @@ import json
 import aiohttp
 import pytest
 from fake_upstream import Conversation, FakeUpstream
-from running import Running, Start, question
+from running import Running, Site, Start, question
 
 EVENT = b'data: {"choices":[{}]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -134,17 +134,21 @@ async def test_a_request_during_a_drain_is_503(start: Start, upstream: FakeUpstr
         assert response.headers["connection"] == "close"
 
 
-async def test_readiness_tells_which_engine_is_away(start: Start, upstream: FakeUpstream) -> None:
+async def test_readiness_tells_which_engine_is_away(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    site.content["upstreams"][0]["health"] = {"interval_s": 0.02}
     gateway = await start()
-    upstream.answers_whole(b"{}")
     status, state = await gateway.ready()
     assert status == 200
     assert state["upstreams"] == {"fake": True}
     assert state["keyring"] == {"epoch": 1}
     assert state["registry"] is True
 
-    upstream.answers_whole(b"{}", "503 Loading")
-    status, state = await gateway.ready()
+    upstream.health = "503 Loading"
+    async with asyncio.timeout(10):
+        while status == 200:
+            status, state = await gateway.ready()
     assert (status, state["upstreams"]) == (503, {"fake": False})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -15,16 +14,13 @@ from running import Site, Start, question
 
 async def test_an_engine_that_is_down_is_502(start: Start, upstream: FakeUpstream) -> None:
     gateway = await start()
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    engine = gateway.gateway._upstreams["fake"]
-    good, engine._url = engine._url, engine._url.with_port(port)
+    upstream.goes_down()
 
     status, error = await chat_error(gateway, json.dumps(question()).encode())
 
     assert (status, error["type"], error["code"]) == (502, "server_error", "upstream_unreachable")
     assert "127.0.0.1" not in error["message"]
-    engine._url = good
+    await upstream.comes_up()
     await assert_goes_on(gateway, upstream)
     assert [line["end"] for line in await gateway.stop()] == ["upstream_error", "complete"]
 
