@@ -1,0 +1,1 @@
+"""What a decision of the limiter costs: the gateway's own connection beside redis-py."""
