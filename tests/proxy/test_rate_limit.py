@@ -9,24 +9,20 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from importlib import resources
 
 import pytest
 import redis
+from guarding import Limiter, account
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.accounts import Account
 from proxy.config import Tier
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.guard.gcra import LocalLimiter, Rate, call_number
 from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, LEASE_MS, account_keys
-from proxy.guard.limits import RateGuard
-from proxy.guard.store import Store
-from proxy.metrics import Metrics
 
 LUA = resources.files("proxy.guard").joinpath("admit.lua").read_text()
 # The script's own clock, replaced by one that the test turns: seconds and microseconds.
@@ -168,34 +164,6 @@ def test_a_tiers_rate_is_never_exceeded_by_rounding(
     per_minute: int, burst: int | None, rate: Rate
 ) -> None:
     assert Rate.of(Tier(requests_per_minute=per_minute, burst=burst)) == rate
-
-
-def account(number: int = 1, per_minute: int = 60_000, burst: int | None = None) -> Account:
-    tier = Tier(requests_per_minute=per_minute, burst=burst)
-    return Account(number, f"account-{number}", tier, None, True)
-
-
-class Limiter:
-    """A guard on a Valkey, with its metrics."""
-
-    def __init__(self, url: str, deadline_s: float = 5.0) -> None:
-        self.metrics = Metrics([], [])
-        self.store = Store(url, self.metrics, deadline_s=deadline_s, probe_interval_s=0.01)
-        self.guard = RateGuard(self.store, LocalLimiter(time.monotonic, time.time), self.metrics)
-
-    async def admit(self, who: Account) -> tuple[bool, str]:
-        verdict = await self.guard.admit(who)
-        return verdict.admitted, verdict.source
-
-    def failures(self) -> float:
-        """Decisions that the store did not give, for any reason."""
-        (family,) = self.metrics._store_failures.collect()
-        return sum(sample.value for sample in family.samples if sample.name.endswith("_total"))
-
-    async def until_back(self) -> None:
-        async with asyncio.timeout(30):
-            assert self.store._probing is not None
-            await self.store._probing
 
 
 @pytest.fixture
