@@ -43,6 +43,10 @@ class Exchange:
         self._limits = limits
         self._told: dict[str, str] = {"server": "azeotrope"}
         self._response: web.StreamResponse | None = None
+        if "Transfer-Encoding" in request.headers:
+            # aiohttp 3.14 takes the last trailer of a chunked body for a header of the next
+            # request on the connection, which may be another client's behind a proxy.
+            self.close_after_answer()
 
     @property
     def status(self) -> int | None:

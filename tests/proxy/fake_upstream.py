@@ -19,6 +19,7 @@ class Received:
     line: str
     headers: dict[str, str]
     body: bytes
+    head: bytes = b""
 
 
 class Conversation:
@@ -159,11 +160,11 @@ class FakeUpstream:
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Received:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    line, *rest = head.rstrip().split("\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    line, *rest = head.decode("latin-1").rstrip().split("\r\n")
     headers = {}
     for header in rest:
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(line, headers, body)
+    return Received(line, headers, body, head)
