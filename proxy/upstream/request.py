@@ -61,9 +61,10 @@ def _lines(headers: Mapping[str, str], names: Iterable[str]) -> bytes:
     lines = ""
     for name in names:
         value = headers.get(name)
-        if value is None:
+        # What is not ASCII has no encoding (RFC 9110, 5.5): each reader guesses its own.
+        if value is None or not value.isascii():
             continue
         if _UNSAFE.search(value):
             raise CallError(Kind.BAD_BODY, "The request is not well-formed HTTP.")
         lines += f"{name}: {value}\r\n"
-    return lines.encode("utf-8", "surrogateescape")
+    return lines.encode("ascii")
