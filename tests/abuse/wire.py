@@ -16,6 +16,7 @@ CHAT = b"/v1/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
 # Stands for alice's key in the bytes of an attack.
 KEY = b"{KEY}"
+MODELS = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n"
 DEADLINE_S = 20.0
 
 
@@ -68,7 +69,7 @@ class Wire:
 
     async def goes_on(self) -> bool:
         """Tell whether the connection takes another request, and answers just that."""
-        await self.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n")
+        await self.send(MODELS)
         answer = await self.answer()
         return answer.status == 200 and json.loads(answer.body)["object"] == "list"
 
