@@ -10,9 +10,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from proxy.config import Limits
-from proxy.dialects import DIALECTS
+from proxy.dialects import DIALECTS, speaker_of
 from proxy.dialects.contract import Dialect, Reply, Speaker
-from proxy.dialects.openai import OPENAI
 from proxy.errors import CallError, Kind, StreamCutError
 from proxy.exchange import Exchange
 from proxy.head import check, path_of
@@ -38,7 +37,7 @@ class Endpoints:
         exchange = Exchange(request, self._limits)
         path = path_of(request.raw_path)
         dialect = DIALECTS.get(path)
-        speaker = dialect.speaker if dialect else OPENAI
+        speaker = dialect.speaker if dialect else speaker_of(exchange.headers)
         exchange.tell({speaker.id_header: exchange.request_id})
         try:
             check(request)

@@ -50,7 +50,7 @@ class Settler:
 
     def record(self, settlement: Settlement, end: str, status: int) -> None:
         """Write a finished call everywhere."""
-        call, usage = settlement.call, settlement.usage
+        call, usage = settlement.call, settlement.usage or Usage()
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         self.metrics.settled(call.route.served, end, prompt, completion)
         if self._registry is not None:
@@ -90,9 +90,9 @@ class Settlement:
         return self
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> Usage | None:
         """Tokens, as far as they are known."""
-        return (self.reading and self.reading.usage) or Usage()
+        return None if self.reading is None else self.reading.usage
 
     @property
     def texts(self) -> list[str]:
@@ -144,9 +144,9 @@ class Settlement:
             "upstream": self.upstream,
             "status": status,
             "end": end,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "usage_source": usage.source,
+            "prompt_tokens": usage and usage.prompt_tokens,
+            "completion_tokens": usage and usage.completion_tokens,
+            "usage_source": usage and usage.source,
             "total_ms": _ms(now - begun),
             "upstream_ms": None if sent is None else _ms(now - sent),
             "first_byte_ms": None if first is None else _ms(first - begun),

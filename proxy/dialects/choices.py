@@ -7,19 +7,14 @@ few bytes are looked for.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
 
 from proxy.dialects.body import Fields, serialise
-from proxy.dialects.contract import Question, Usage
+from proxy.dialects.contract import Question, Tokens, Usage
 from proxy.dialects.openai import error_object
 from proxy.dialects.request import flag, members
 from proxy.dialects.texts import Texts
 from proxy.errors import CallError
-
-# Beyond a double's exact integers a count is none, and a negative one never was.
-Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class _Reported(msgspec.Struct):

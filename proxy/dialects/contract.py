@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 from proxy.dialects.body import Fields
 from proxy.errors import CallError
 from proxy.guard.contract import Verdict
+
+# Beyond a double's exact integers a count of tokens is none, and a negative one never was.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class OpenAIChat:
         """Read a request's body; raises CallError (BAD_BODY, BAD_FIELD)."""
         fields, dropped = request.read(body)
         model, streams = request.model(fields), request.flag(fields, "stream")
-        most = request.most_tokens(fields, "max_completion_tokens", "max_tokens", "n_predict")
+        most = request.most_tokens(fields)
         added_usage = streams and ask_for_usage(fields)
         return Question(fields, model, dropped, added_usage, streams, most)
 

@@ -15,6 +15,12 @@ T = TypeVar("T")
 TICKET_FIELD = "vllm_xargs"
 TICKET_NAME = "azeotrope"
 
+_BOUNDS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n_predict",  # llama.cpp, beside any of the others
+)
 _decode_str = msgspec.json.Decoder(str)
 _decode_bool = msgspec.json.Decoder(bool | None)
 _decode_count = msgspec.json.Decoder(int | None)
@@ -52,13 +58,13 @@ def count(fields: Fields, name: str) -> int | None:
     return _member(fields, name, _decode_count, "an integer") if name in fields else None
 
 
-def most_tokens(fields: Fields, *names: str) -> int | None:
+def most_tokens(fields: Fields) -> int | None:
     """Return the largest of the members that bound an answer; raises CallError (BAD_FIELD).
 
     Engines differ in which of two names wins. None where none is given, or with -1,
     which llama.cpp takes for "no bound".
     """
-    given = [count(fields, name) for name in names]
+    given = [count(fields, name) for name in _BOUNDS]
     return max((tokens for tokens in given if tokens is not None and tokens >= 0), default=None)
 
 
