@@ -35,7 +35,7 @@ class _Milestone(msgspec.Struct):
 
 class _Delta(msgspec.Struct):
     type: str = ""
-    output_index: int = 0
+    item_id: str = ""
     delta: str | None = None
 
 
@@ -73,6 +73,7 @@ class ResponsesReading:
         self._reported: Usage | None = None
         self._counted: int | None = None
         self._texts = Texts() if texts else None
+        self._items: dict[str, int] = {}  # llama.cpp's events have no output_index
         self._latest = b""
 
     @property
@@ -144,14 +145,13 @@ class ResponsesReading:
             usage = response.usage
             self._reported = Usage(usage.input_tokens, usage.output_tokens)
 
-    @staticmethod
-    def _note_delta(data: bytes, texts: Texts) -> None:
+    def _note_delta(self, data: bytes, texts: Texts) -> None:
         try:
             delta = _decode_delta(data)
         except _UNREADABLE:
             return
         if delta.type == "response.output_text.delta":
-            texts.add(delta.output_index, delta.delta)
+            texts.add(self._items.setdefault(delta.item_id, len(self._items)), delta.delta)
 
     @staticmethod
     def _note_output(body: bytes, texts: Texts) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects import DIALECTS
+from proxy.dialects.contract import Dialect
 from proxy.dialects.dropped import DROPPED
 from proxy.dialects.openai import OPENAI, SHAPES, duration
 from proxy.dialects.openai_chat import OpenAIChat
@@ -34,16 +36,45 @@ def test_a_renamed_model_is_replaced_in_its_place() -> None:
     )
 
 
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("name", sorted(DROPPED))
-def test_a_field_that_no_client_may_send_is_dropped_and_named(name: str) -> None:
+def test_a_field_that_no_client_may_send_is_dropped_and_named(dialect: Dialect, name: str) -> None:
     body = json.dumps({"model": "m", name: {"azeotrope": "forged"}, "n": 1}).encode()
 
-    question = OPENAI_CHAT.parse(body)
+    question = dialect.parse(body)
 
     assert question.dropped == (name,)
-    assert OPENAI_CHAT.apply(question, model="m", ticket="T") == (
+    assert dialect.apply(question, model="m", ticket=None) == b'{"model":"m","n":1}'
+    assert dialect.apply(question, model="m", ticket="T") == (
         b'{"model":"m","n":1,"vllm_xargs":{"azeotrope":"T"}}'
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [
+        ("", None),
+        (',"max_tokens":null', None),
+        (',"max_tokens":-1', None),
+        (',"max_tokens":5', 5),
+        (',"max_completion_tokens":5,"max_tokens":9', 9),
+        (',"max_completion_tokens":5,"n_predict":7', 7),
+        (',"max_output_tokens":5', 5),
+    ],
+)
+def test_what_the_client_asks_for_at_most_is_known(fields: str, most: int | None) -> None:
+    for dialect in DIALECTS.values():
+        if dialect.marked:
+            question = dialect.parse(f'{{"model":"m"{fields}}}'.encode())
+            assert question.max_output_tokens == most
+
+
+@pytest.mark.parametrize("value", ['"5"', "5.5", "[5]", "true"])
+def test_a_number_that_engines_might_read_differently_is_refused(value: str) -> None:
+    with pytest.raises(CallError) as caught:
+        OPENAI_CHAT.parse(f'{{"model":"m","max_tokens":{value}}}'.encode())
+
+    assert (caught.value.kind, caught.value.param) == (Kind.BAD_FIELD, "max_tokens")
 
 
 def test_an_escaped_spelling_of_such_a_field_is_dropped_as_well() -> None:
