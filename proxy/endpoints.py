@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -16,18 +17,26 @@ from proxy.errors import CallError, Kind, StreamCutError
 from proxy.exchange import Exchange
 from proxy.head import check, path_of
 from proxy.metrics import Metrics
+from proxy.passthrough import NAME, Passage
 from proxy.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
-_MODELS = "/v1/models"
+MODELS = "/v1/models"
 
 
 class Endpoints:
     """Answers every request of the clients' port, with a dialect's answer or its error."""
 
-    def __init__(self, pipeline: Pipeline, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        untouched: Mapping[str, Passage],
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
         self.draining = False
         self._pipeline = pipeline
+        self._untouched = untouched
         self._limits = limits
         self._metrics = metrics
         self._started = int(time.time())
@@ -60,7 +69,8 @@ class Endpoints:
                 await self._refuse(exchange, speaker, fault)
         finally:
             if exchange.status is not None:
-                name = dialect.name if dialect else None
+                own = NAME if request.path in self._untouched else None
+                name = dialect.name if dialect else own
                 self._metrics.answered(name, exchange.served, exchange.status)
         return exchange.response
 
@@ -75,18 +85,22 @@ class Endpoints:
         if dialect is not None:
             _allow(request, "POST")
             await self._pipeline.run(dialect, exchange)
-        elif path == _MODELS or path.startswith(f"{_MODELS}/"):
+        elif path == MODELS or path.startswith(f"{MODELS}/"):
             _allow(request, "GET")
             await self._models(unquote(path), exchange, speaker)
+        elif request.path in self._untouched:
+            passage = self._untouched[request.path]
+            _allow(request, *passage.methods)
+            await passage.run(request.method, exchange)
         else:
             raise CallError(Kind.UNKNOWN_PATH, "There is nothing at this URL.")
 
     async def _models(self, path: str, exchange: Exchange, speaker: Speaker) -> None:
         account = self._pipeline.accounts.authenticate(speaker.credential(exchange.headers))
-        if path == _MODELS:
+        if path == MODELS:
             body = speaker.models(self._pipeline.routes.models(account), self._started)
         else:
-            route = self._pipeline.routes.find(path.removeprefix(f"{_MODELS}/"), account)
+            route = self._pipeline.routes.find(path.removeprefix(f"{MODELS}/"), account)
             body = speaker.model(route.served, self._started)
         await exchange.reply(Reply(200, {"content-type": "application/json"}, body))
 
@@ -102,8 +116,11 @@ class Endpoints:
         await exchange.reply(reply)
 
 
-def _allow(request: web.BaseRequest, method: str) -> None:
-    if request.method != method:
+def _allow(request: web.BaseRequest, *methods: str) -> None:
+    if request.method not in methods:
         raise CallError(
-            Kind.WRONG_METHOD, f"Only {method} is allowed at this URL.", headers={"allow": method}
+            Kind.WRONG_METHOD,
+            f"Only {' and '.join(methods)} {'is' if len(methods) == 1 else 'are'} "
+            "allowed at this URL.",
+            headers={"allow": ", ".join(methods)},
         )

@@ -67,8 +67,18 @@ class Exchange:
         """Tell the client that this connection takes no further request."""
         self.tell(CLOSE)
 
+    @property
+    def query(self) -> str:
+        """The query of the request's URL, without its question mark."""
+        return self._request.rel_url.raw_query_string
+
     async def parsed(self, parse: Callable[[bytes], T]) -> T:
-        """Read the body and parse it; raises CallError."""
+        """Read a body of JSON and parse it; raises CallError."""
+        self._check_kind()
+        return await self.untouched(parse)
+
+    async def untouched(self, parse: Callable[[bytes], T]) -> T:
+        """Read the body, whatever it is, and parse it; raises CallError."""
         begun = time.perf_counter()
         body = await self._body()
         self.body_seconds = time.perf_counter() - begun
@@ -132,7 +142,8 @@ class Exchange:
             raise ConnectionAbortedError("the client reads nothing") from None
 
     async def _body(self) -> bytes:
-        self._check_head()
+        if (self._request.content_length or 0) > self._limits.max_body_bytes:
+            raise self._too_large()
         limit = self._limits.body_timeout_s
         try:
             async with asyncio.timeout(limit):
@@ -145,7 +156,7 @@ class Exchange:
         except web.RequestPayloadError:
             raise bad_http("The request body is not framed as HTTP.") from None
 
-    def _check_head(self) -> None:
+    def _check_kind(self) -> None:
         request = self._request
         charset = (request.charset or "utf-8").lower()
         if request.content_type != "application/json" or charset not in _CHARSETS:
@@ -154,8 +165,6 @@ class Exchange:
             )
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise CallError(Kind.WRONG_CONTENT_TYPE, "Expected a body without Content-Encoding.")
-        if (request.content_length or 0) > self._limits.max_body_bytes:
-            raise self._too_large()
 
     async def _continue(self) -> None:
         """Answer `Expect: 100-continue` (RFC 9110, 10.1.1), only once the body is wanted."""

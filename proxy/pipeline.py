@@ -7,6 +7,7 @@ client <- dialect <-------------------------------------------------/
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from proxy.accounts import Account
 from proxy.call import Call, Policy
-from proxy.dialects.contract import Dialect, Question
+from proxy.dialects.contract import Dialect, Question, Speaker
 from proxy.embedders.contract import Embedder
 from proxy.errors import CallError, Kind
 from proxy.exchange import Exchange
@@ -50,16 +51,27 @@ class Pipeline:
         account = self.accounts.authenticate(dialect.speaker.credential(exchange.headers))
         question = await exchange.parsed(dialect.parse)
         self.metrics.dropped(question.dropped)
+        answer = partial(self._answer, dialect, exchange, account, question)
+        await self.admitted(account, dialect.speaker, exchange, answer)
+
+    async def admitted(
+        self,
+        account: Account,
+        speaker: Speaker,
+        exchange: Exchange,
+        answer: Callable[[Verdict], Awaitable[None]],
+    ) -> None:
+        """Run `answer` for a call that the guard admits; raises CallError for others."""
         verdict = await self.guard.admit(account)
         try:
-            exchange.tell(dialect.speaker.limits(verdict))
+            exchange.tell(speaker.limits(verdict))
             if not verdict.admitted:
                 raise _refusal(verdict, account)
-            await self._admitted(dialect, exchange, account, question, verdict)
+            await answer(verdict)
         finally:
             self.guard.release(verdict)
 
-    async def _admitted(
+    async def _answer(
         self,
         dialect: Dialect,
         exchange: Exchange,

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from proxy import passthrough
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
 from proxy.dialects import DIALECTS
 from proxy.embedders.engine import EngineEmbedder
-from proxy.endpoints import Endpoints
+from proxy.endpoints import MODELS, Endpoints
 from proxy.errors import ConfigError
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.guard.gcra import LocalLimiter
@@ -61,6 +62,7 @@ def load_material(config: Config) -> Material:
     """
     keyring = Keyring.load(config.keyring)
     manifest = keyring.manifest(config.manifest)
+    passthrough.check(config.passthrough, (MODELS, *DIALECTS))
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)
@@ -138,7 +140,8 @@ class Gateway:
             settler=self._settler,
             metrics=metrics,
         )
-        self._endpoints = Endpoints(pipeline, config.limits, metrics)
+        untouched = passthrough.passages(config.passthrough, pipeline, self._upstreams)
+        self._endpoints = Endpoints(pipeline, untouched, config.limits, metrics)
         await self._open_ports(stack)
         _watch(stack, self._accounts)
         self._tell_listening(material)
@@ -248,8 +251,10 @@ async def serve(config: Config, metrics: Metrics) -> None:
 
 def new_metrics(config: Config) -> Metrics:
     """Return the metrics of a gateway with this configuration."""
-    models = (model for upstream in config.upstreams for model in upstream.models)
-    return Metrics((dialect.name for dialect in DIALECTS.values()), models)
+    models = [model for upstream in config.upstreams for model in upstream.models]
+    paths = [entry.path for entry in config.passthrough]
+    dialects = [dialect.name for dialect in DIALECTS.values()]
+    return Metrics([*dialects, passthrough.NAME], models + paths)
 
 
 def _deltas(config: Config, manifest: Manifest) -> dict[str, int]:

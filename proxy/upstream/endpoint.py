@@ -78,12 +78,16 @@ class Endpoint:
         return await self._call(self._heads.post(path, len(body), headers, forwarded), body)
 
     async def pass_on(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        forwarded: Iterable[str],
     ) -> Answer:
         """Send a request of any kind as it came; raises CallError."""
-        length = None if body is None else len(body)
-        head = self._heads.untouched(method, target, length, headers)
-        return await self._call(head, body or b"")
+        head = self._heads.untouched(method, target, len(body), headers, forwarded)
+        return await self._call(head, body)
 
     async def look(self, path: str) -> int:
         """Return the status of a GET, read to its end; raises CallError. No call counts it."""

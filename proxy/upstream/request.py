@@ -10,6 +10,7 @@ from proxy import config
 from proxy.errors import CallError, Kind
 
 _SENT = ("accept", "user-agent")
+_TARGET = re.compile(r"/[!-~]*")
 _UNSAFE = re.compile(r"[\r\n\0]")
 
 
@@ -45,11 +46,19 @@ class RequestHeads:
         return b"%b%bcontent-length: %d\r\n\r\n" % (fixed, own, length)
 
     def untouched(
-        self, method: str, target: str, length: int | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        length: int,
+        headers: Mapping[str, str],
+        forwarded: Iterable[str],
     ) -> bytes:
-        """Return the head of a request that is passed on; None means that it has no body."""
-        own = _lines(headers, (*_SENT, "content-type"))
-        framing = b"" if length is None else b"content-length: %d\r\n" % length
+        """Return the head of a request that is passed on as it came; raises CallError."""
+        if not _TARGET.fullmatch(target):
+            raise CallError(Kind.BAD_BODY, "The request is not well-formed HTTP.")
+        own = _lines(headers, (*_SENT, *forwarded))
+        # RFC 9110, 8.6: a length with every method that may have a body, none with the others.
+        framing = b"content-length: %d\r\n" % length if length or method == "POST" else b""
         return self.head(method, target) + own + framing + b"\r\n"
 
     def head(self, method: str, target: str) -> bytes:

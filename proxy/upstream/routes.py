@@ -78,6 +78,11 @@ class Route:
         self.settings = settings
         self._balance = Balance(targets)
 
+    @classmethod
+    def untouched(cls, path: str, endpoint: Endpoint) -> Route:
+        """Return the route of a path that is passed on to one upstream."""
+        return cls(path, config.Model(embedder="none"), [Target(endpoint, "")])
+
     def check(self, question: Question, body_bytes: int) -> None:
         """Refuse a request that is beyond the model's own limits; raises CallError."""
         largest, most = self.settings.max_body_bytes, self.settings.max_output_tokens
@@ -117,6 +122,15 @@ class Route:
                 error = failure
                 tried.append(target)
         raise error or self._balance.refusal(dialect.name)
+
+    async def pass_on(
+        self, dialect: Dialect, method: str, target: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        """Send a request of any kind as it came, to the first upstream; raises CallError."""
+        picked = self._balance.pick(None)
+        if picked is None:
+            raise self._balance.refusal(None)
+        return await picked.endpoint.pass_on(method, target, body, headers, dialect.forwarded)
 
 
 class Routes:
