@@ -34,7 +34,7 @@ class Endpoints:
         limits: Limits,
         metrics: Metrics,
     ) -> None:
-        self.draining = False
+        self.draining = self.retiring = False
         self._pipeline = pipeline
         self._untouched = untouched
         self._limits = limits
@@ -48,6 +48,8 @@ class Endpoints:
         dialect = DIALECTS.get(path)
         speaker = dialect.speaker if dialect else speaker_of(exchange.headers)
         exchange.tell({speaker.id_header: exchange.request_id})
+        if self.retiring:
+            exchange.close_after_answer()
         try:
             check(request)
             if self.draining:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
+from proxy.acceptor import Acceptor, url_of
 from proxy.connection import LINGER_S, Connection
 from proxy.descriptors import most_connections
-from proxy.errors import StartError
 from proxy.head import bad_http
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 1024
 _CUT_S = 1.0
+_LOOK_S = 0.1
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -47,7 +47,7 @@ class Listener(web.Server):
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._socket: asyncio.Server | None = None
+        self._acceptors: list[Acceptor] = []
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
@@ -61,14 +61,22 @@ class Listener(web.Server):
         elif self._full and len(self._connections) < self._most * 0.9:
             self._full = False
 
-    async def listen(self, host: str, port: int) -> str:
-        """Begin to accept; return the URL. Raises StartError."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._socket = await loop.create_server(self, host, port, backlog=_BACKLOG)
-        except OSError as error:
-            raise StartError(bind_failure("listen", host, port, error)) from None
-        return url_of(self._socket.sockets[0].getsockname())
+    def listen(self, sockets: list[socket.socket]) -> str:
+        """Begin to accept from listening sockets, which it then owns; return the URL."""
+        self._acceptors = [Acceptor(each, self) for each in sockets]
+        return url_of(sockets[0].getsockname())
+
+    async def retire(self) -> None:
+        """Stop accepting, and return when the last connection is closed.
+
+        Connections serve one more request each, or none if none comes in time, so that
+        a client never finds closed what it was told is kept alive.
+        """
+        acceptors = list(self._acceptors)
+        self._stop_accepting()
+        # aiohttp forgets a connection in its own time and tells nobody.
+        while self.connections or any(each.opening for each in acceptors):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
 
     async def drain(self, timeout_s: float, hurry: asyncio.Event) -> bool:
         """Stop accepting and let running answers end; false if some had to be cut.
@@ -76,8 +84,7 @@ class Listener(web.Server):
         Waits `timeout_s` at most, and not at all once `hurry` is set.
         """
         self._draining = True
-        if self._socket is not None:
-            self._socket.close()
+        self._stop_accepting()
         await asyncio.sleep(0)  # requests that have arrived already may begin
         for connection in self.connections:
             if connection not in self._running.values():
@@ -90,8 +97,7 @@ class Listener(web.Server):
 
     async def close(self) -> None:
         """Cancel what still runs, wait until it is settled, and close all connections."""
-        if self._socket is not None:
-            self._socket.close()
+        self._stop_accepting()
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -126,18 +132,6 @@ class Listener(web.Server):
             if self._draining:
                 request.protocol.close()
 
-
-def bind_failure(section: str, host: str, port: int, error: OSError) -> str:
-    """Say why a port cannot be opened, and what to do."""
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"{section}.port: {host}:{port} is in use by another process: "
-            "stop that one or choose another port"
-        )
-    return f"{section}: cannot listen on {host}:{port} ({error.strerror or error})"
-
-
-def url_of(address: tuple[object, ...]) -> str:
-    """Return the URL of a socket address."""
-    host, port = address[0], address[1]
-    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+    def _stop_accepting(self) -> None:
+        while self._acceptors:
+            self._acceptors.pop().close()

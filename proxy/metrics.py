@@ -80,24 +80,36 @@ class Metrics:
         plain = self.registry
         self.tickets = Counter("azeotrope_tickets_signed", "Tickets signed.", registry=plain)
         self.open_streams = Gauge(
-            "azeotrope_open_streams", "Streams that are running.", registry=plain
+            "azeotrope_open_streams",
+            "Streams that are running.",
+            registry=plain,
+            multiprocess_mode="livesum",
         )
-        self.open_calls = Gauge("azeotrope_open_calls", "Calls not yet settled.", registry=plain)
+        self.open_calls = Gauge(
+            "azeotrope_open_calls",
+            "Calls not yet settled.",
+            registry=plain,
+            multiprocess_mode="livesum",
+        )
+        self.accounts = Gauge(
+            "azeotrope_accounts", "Accounts loaded.", registry=plain, multiprocess_mode="livemax"
+        )
         self.connections_dropped = Counter(
             "azeotrope_connections_dropped",
             "Connections closed because there were too many for the file descriptors.",
             registry=plain,
         )
-        self.accounts = Gauge("azeotrope_accounts", "Accounts loaded.", registry=plain)
         self.accounts_stale = Gauge(
             "azeotrope_accounts_stale",
             "1 while newer accounts cannot be read and older ones are in force.",
             registry=plain,
+            multiprocess_mode="livemax",
         )
         self.store_up = Gauge(
             "azeotrope_store_up",
             "1 while the store decides, 0 while this process does.",
             registry=plain,
+            multiprocess_mode="livemin",
         )
         self.registry_lines = Counter(
             "azeotrope_registry_lines", "Lines written to the call registry.", registry=plain

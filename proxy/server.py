@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from proxy import passthrough
+from proxy.acceptor import bind
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
@@ -74,15 +75,33 @@ def load_material(config: Config) -> Material:
     return Material(keyring.current, manifest, _deltas(config, manifest), keys, contexts)
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a gateway gets that is one of several workers.
+
+    The listening sockets and the store are shared by all; `index` counts from 0.
+    """
+
+    index: int
+    workers: int
+    sockets: list[socket.socket]
+    store_url: str
+
+
 class Gateway:
     """A running gateway. `async with Gateway(config) as gateway` starts and stops it.
 
-    `url` and `admin_url` are where it listens, once it is started.
+    Alone it opens both ports and, if need be, its own Valkey; with a `seat` it is one of
+    a supervisor's workers, which has done that. `url` and `admin_url` are where it
+    listens, once it is started.
     """
 
-    def __init__(self, config: Config, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, config: Config, metrics: Metrics | None = None, seat: Seat | None = None
+    ) -> None:
         self.config = config
         self.metrics = metrics or new_metrics(config)
+        self._seat = seat
         self.url = self.admin_url = ""
         self._stack = AsyncExitStack()
         self._hurry = asyncio.Event()
@@ -99,7 +118,15 @@ class Gateway:
         """Drain, then stop everything."""
         await self.drain()
         await self._stack.aclose()
-        _log.info("stopped")
+        self._tell("stopped")
+
+    async def retire(self) -> None:
+        """Stop accepting connections, and return when the last one has closed.
+
+        Calls go on, also new ones on open connections, of which each is the last there.
+        """
+        self._endpoints.retiring = True
+        await self._listener.retire()
 
     async def drain(self) -> None:
         """Stop accepting calls, and let running ones end within the configured time."""
@@ -107,7 +134,7 @@ class Gateway:
             return
         self._draining = self._endpoints.draining = True
         limit = self.config.limits.drain_timeout_s
-        _log.info("draining", extra={"fields": {"limit_s": limit}})
+        self._tell("draining", limit_s=limit)
         if not await self._listener.drain(limit, self._hurry):
             _log.warning("drain_cut", extra={"fields": {"limit_s": limit}})
         self._settler.draining_is_over = True
@@ -125,7 +152,8 @@ class Gateway:
         self._store = await self._open_store(stack)
         self._open_upstreams(stack, material)
         self._settler = Settler(self._registry, metrics, self._epoch)
-        local = LocalLimiter(time.monotonic, time.time, share=config.workers)
+        share = self._seat.workers if self._seat else 1
+        local = LocalLimiter(time.monotonic, time.time, share=share)
         guard = RateGuard(self._store, local, metrics)
         await stack.enter_async_context(guard.running())
         pipeline = Pipeline(
@@ -144,7 +172,12 @@ class Gateway:
         self._endpoints = Endpoints(pipeline, untouched, config.limits, metrics)
         await self._open_ports(stack)
         _watch(stack, self._accounts)
-        self._tell_listening(material)
+        self._tell(
+            "listening",
+            url=self.url,
+            admin_url=self.admin_url,
+            **started_fields(material),
+        )
 
     def _open_registry(self, stack: AsyncExitStack, material: Material) -> CallRegistry | None:
         settings = self.config.registry
@@ -159,14 +192,10 @@ class Gateway:
         settings = self.config.redis
         if settings.url is not None:
             url = settings.url.get_secret_value()
+        elif self._seat is not None:
+            url = self._seat.store_url
         else:
-            embedded = EmbeddedValkey()
-            stack.push_async_callback(asyncio.to_thread, embedded.close)
-            url = embedded.url
-            _log.info(
-                "embedded_store",
-                extra={"fields": {"reason": "redis.url is not set", "pid": embedded.pid}},
-            )
+            url = open_embedded(stack)
         store = Store(
             url,
             self.metrics,
@@ -196,30 +225,26 @@ class Gateway:
 
     async def _open_ports(self, stack: AsyncExitStack) -> None:
         listen, admin = self.config.listen, self.config.admin
-        port = AdminPort(self.metrics, self._readiness)
-        # The admin port closes after the clients' one: a drain must be seen from outside.
-        stack.push_async_callback(port.close)
-        self.admin_url = await port.listen(admin.host, admin.port)
+        if self._seat is None:
+            port = AdminPort(self.metrics.render, self.readiness)
+            # It closes after the clients' port: a drain must be seen from outside.
+            stack.push_async_callback(port.close)
+            self.admin_url = await port.listen(admin.host, admin.port)
         self._listener = Listener(
             self._endpoints.answer,
             self.config.limits.header_timeout_s,
             self.metrics.connections_dropped.inc,
         )
         stack.push_async_callback(self._listener.close)
-        self.url = await self._listener.listen(listen.host, listen.port)
+        sockets = self._seat.sockets if self._seat else bind("listen", listen.host, listen.port)
+        self.url = self._listener.listen(sockets)
 
-    def _tell_listening(self, material: Material) -> None:
-        fields = {
-            "url": self.url,
-            "admin_url": self.admin_url,
-            "epoch": self._epoch,
-            "manifest": material.manifest.digest,
-            "delta_millinats": dict(material.delta_millinats),
-            "models": list(material.delta_millinats),
-        }
-        _log.info("listening", extra={"fields": fields})
+    def _tell(self, event: str, **fields: object) -> None:
+        """Log a change of state, unless the supervisor logs it for all workers."""
+        if self._seat is None:
+            _log.info(event, extra={"fields": fields})
 
-    async def _readiness(self) -> dict[str, object]:
+    async def readiness(self) -> dict[str, object]:
         """State of every part; ready means that calls are accepted and may succeed."""
         upstreams = {name: await watcher.state() for name, watcher in self._watchers.items()}
         return {
@@ -233,20 +258,23 @@ class Gateway:
         }
 
 
-async def serve(config: Config, metrics: Metrics) -> None:
-    """Run a gateway until SIGTERM or SIGINT; a second signal cuts the drain short."""
-    stop = asyncio.Event()
-    async with Gateway(config, metrics) as gateway:
+def open_embedded(stack: AsyncExitStack) -> str:
+    """Start an embedded Valkey that ends with `stack`; return its URL. Raises StartError."""
+    embedded = EmbeddedValkey()
+    stack.push_async_callback(asyncio.to_thread, embedded.close)
+    fields = {"reason": "redis.url is not set", "pid": embedded.pid}
+    _log.info("embedded_store", extra={"fields": fields})
+    return embedded.url
 
-        def on_signal() -> None:
-            if stop.is_set():
-                gateway.hurry()
-            stop.set()
 
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        await stop.wait()
+def started_fields(material: Material) -> dict[str, object]:
+    """Return what the log says of a configuration that is being served."""
+    return {
+        "epoch": material.manifest.current_epoch,
+        "manifest": material.manifest.digest,
+        "delta_millinats": dict(material.delta_millinats),
+        "models": list(material.delta_millinats),
+    }
 
 
 def new_metrics(config: Config) -> Metrics:

@@ -9,18 +9,18 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from proxy.acceptor import bind_failure, url_of
 from proxy.errors import StartError
-from proxy.listener import bind_failure, url_of
-from proxy.metrics import Metrics
 
 Readiness = Callable[[], Awaitable[Mapping[str, object]]]
+Render = Callable[[], bytes]
 
 
 class AdminPort:
     """Serves operators while clients are served elsewhere."""
 
-    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
-        self._metrics = metrics
+    def __init__(self, render: Render, readiness: Readiness) -> None:
+        self._render = render
         self._readiness = readiness
         app = web.Application()
         app.add_routes(
@@ -47,7 +47,7 @@ class AdminPort:
 
     async def _render_metrics(self, request: web.Request) -> web.Response:
         # In a thread: rendering thousands of series takes long enough to hold up streams.
-        body = await asyncio.to_thread(self._metrics.render)
+        body = await asyncio.to_thread(self._render)
         return web.Response(body=body, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _alive(self, request: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
 """The configuration: its schema, how it is read, and how its mistakes are told."""
 
-from proxy.config.root import Config, load
+from proxy.config.root import Config, load, parse, read
 from proxy.config.sections import (
     Admin,
     Detection,
@@ -46,5 +46,7 @@ __all__ = [
     "Tls",
     "Upstream",
     "load",
+    "parse",
+    "read",
     "upstream_key",
 ]

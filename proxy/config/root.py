@@ -150,7 +150,26 @@ class _Loader(yaml.SafeLoader):
 
 def load(path: Path) -> Config:
     """Read, check and resolve a configuration file; raises ConfigError."""
-    content = _read(path)
+    return parse(path, read(path))
+
+
+def read(path: Path) -> str:
+    """Return the text of a configuration file; raises ConfigError."""
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such configuration file; `azeotrope config example` prints one"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected UTF-8 text") from None
+
+
+def parse(path: Path, text: str) -> Config:
+    """Check and resolve the text of the configuration file `path`; raises ConfigError."""
+    content = _content(path, text)
     try:
         config = Config(**content)
     except ValidationError as error:
@@ -160,17 +179,9 @@ def load(path: Path) -> Config:
     return _resolved(config, path.parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _content(path: Path, text: str) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such configuration file; `azeotrope config example` prints one"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: expected UTF-8 text") from None
+        content = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}: line {line}: {error.problem or 'not valid YAML'}") from None

@@ -9,9 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,8 @@ import pytest
 import yaml
 from fake_upstream import Conversation, FakeUpstream
 from running import Site, question
+from serving import AZEOTROPE, serving
 
-AZEOTROPE = [str(Path(sys.executable).with_name("azeotrope"))]
 EVENT = b'data: {"choices":[{}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
@@ -171,41 +168,6 @@ def test_a_command_without_its_optional_packages_says_what_to_install(command: l
     assert result.stderr.count("\n") == 1
 
 
-class Server:
-    """A running `azeotrope serve`."""
-
-    def __init__(self, process: Process, started: dict[str, Any], before: list[Any]) -> None:
-        self.process = process
-        self.url: str = started["url"]
-        self.admin_url: str = started["admin_url"]
-        self.log = before
-
-    async def log_until(self, event: str) -> dict[str, Any]:
-        assert self.process.stderr is not None
-        async with asyncio.timeout(20):
-            while line := await self.process.stderr.readline():
-                self.log.append(json.loads(line))
-                if self.log[-1]["event"] == event:
-                    return dict(self.log[-1])
-        raise AssertionError(f"no {event} in {self.log}")
-
-
-@asynccontextmanager
-async def serving(site: Site) -> AsyncIterator[Server]:
-    site.write()
-    process = await asyncio.create_subprocess_exec(
-        *AZEOTROPE, "serve", cwd=site.directory, stderr=PIPE
-    )
-    try:
-        server = Server(process, {"url": "", "admin_url": ""}, [])
-        started = await server.log_until("listening")
-        yield Server(process, started, server.log)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
 async def test_sigterm_lets_a_stream_end_then_writes_the_registry_and_exits_with_0(
     site: Site, upstream: FakeUpstream
 ) -> None:
@@ -237,7 +199,7 @@ async def test_sigterm_lets_a_stream_end_then_writes_the_registry_and_exits_with
             go_on.set()
             assert await response.read() == DONE
         await server.log_until("stopped")
-        assert await server.process.wait() == 0
+        assert await server.ended() == 0
 
     (line,) = [json.loads(text) for text in site.registry.read_text().splitlines()]
     assert (line["name"], line["end"]) == ("alice", "complete")
@@ -264,6 +226,6 @@ async def test_a_second_signal_does_not_wait(site: Site, upstream: FakeUpstream)
             server.process.send_signal(signal.SIGINT)
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
-        assert await server.process.wait() == 0
+        assert await server.ended() == 0
 
     assert json.loads(site.registry.read_text())["end"] == "drained"
