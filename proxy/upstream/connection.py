@@ -153,6 +153,9 @@ class Connection(asyncio.Protocol):
             self.abort()
             self._on_lost(self)
             return
+        if not self.heard and not data.startswith(b"H"):
+            self._fail(broken("not HTTP"))  # the parser reads RTSP and ICE too
+            return
         self.heard = True
         self._dry += len(data)
         try:

@@ -52,7 +52,7 @@ class Head:
         self._bytes += len(name) + len(value)
         if self._count > _MAX_HEADERS or self._bytes > _MAX_BYTES:
             raise HeadError("the head is too large")
-        name = name.lower()
+        name, value = name.lower(), value.strip(b" \t")  # the parser leaves what trails
         kept = _KEPT.get(name)
         if kept is not None:
             self.returned.setdefault(kept, value.decode("utf-8", "surrogateescape"))
@@ -71,6 +71,6 @@ class Head:
 
     def _take_encoding(self, value: bytes) -> None:
         # Anything but plain chunks was not asked for, and could not be passed on as it is.
-        if self.framed or value.strip().lower() != b"chunked":
+        if self.framed or value.lower() != b"chunked":
             raise HeadError("the body is framed in two ways, or in none")
         self.framed = True
