@@ -1,0 +1,36 @@
+"""What must be so after every attack: nothing held, nothing forgotten, nothing running on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from running import Running
+from wire import DEADLINE_S
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells of."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 (there is no event to wait for)
+            await asyncio.sleep(0.005)
+
+
+class Aftermath:
+    """Remembers how much is going on before an attack, and waits until it is no more again.
+
+    Make it after a first call, so that pools and their tasks are there.
+    """
+
+    def __init__(self, gateway: Running) -> None:
+        self._gateway = gateway
+        self._tasks = len(asyncio.all_tasks())
+
+    def sample(self, name: str) -> float:
+        return self._gateway.gateway.metrics.registry.get_sample_value(name) or 0.0
+
+    async def is_quiet(self) -> bool:
+        await until(lambda: len(asyncio.all_tasks()) <= self._tasks)
+        await until(lambda: self.sample("azeotrope_open_calls") == 0)
+        await until(lambda: self.sample("azeotrope_open_streams") == 0)
+        return True
