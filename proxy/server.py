@@ -79,10 +79,11 @@ def load_material(config: Config) -> Material:
 class Seat:
     """What a gateway gets that is one of several workers.
 
-    The listening sockets and the store are shared by all; `index` counts from 0.
+    The listening sockets and the store are shared by all; `number` tells it from every
+    other worker that lives, those of an older configuration among them.
     """
 
-    index: int
+    number: int
     workers: int
     sockets: list[socket.socket]
     store_url: str
@@ -152,8 +153,8 @@ class Gateway:
         self._store = await self._open_store(stack)
         self._open_upstreams(stack, material)
         self._settler = Settler(self._registry, metrics, self._epoch)
-        share = self._seat.workers if self._seat else 1
-        local = LocalLimiter(time.monotonic, time.time, share=share)
+        share, index = (seat.workers, seat.number) if (seat := self._seat) else (1, 0)
+        local = LocalLimiter(time.monotonic, time.time, share=share, index=index % share)
         guard = RateGuard(self._store, local, metrics)
         await stack.enter_async_context(guard.running())
         pipeline = Pipeline(
@@ -184,7 +185,8 @@ class Gateway:
         if settings is None:
             return None
         key = digest_key(material.keys) if settings.digest else None
-        registry = CallRegistry(settings, self.metrics, digest_key=key)
+        worker = self._seat.number or None if self._seat else None
+        registry = CallRegistry(settings, self.metrics, digest_key=key, worker=worker)
         stack.push_async_callback(asyncio.to_thread, registry.close)
         return registry
 

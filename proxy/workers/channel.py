@@ -21,7 +21,7 @@ class Start(msgspec.Struct, tag=True, frozen=True):
 
     path: str
     text: str
-    index: int
+    seat: int
     workers: int
     sockets: list[int]
     store_url: str

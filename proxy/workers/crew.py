@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -25,21 +27,43 @@ _ASK_S = 5.0
 _START_S = 60.0
 
 
+class Seats:
+    """Numbers that tell the living workers of all crews apart, the lowest free one first.
+
+    Files and series of a worker bear its number: no two living workers may share them, and
+    reloads must not make ever more of them.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[int] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        """Take a number for as long as the `with` lasts."""
+        number = next(number for number in count() if number not in self._taken)
+        self._taken.add(number)
+        try:
+            yield number
+        finally:
+            self._taken.remove(number)
+
+
 class Crew:
     """`start.workers` workers; one that dies is replaced, ever more slowly.
 
     `hopeless` gets a StartError when no worker serves any more and none can be started.
     """
 
-    def __init__(self, start: Start, counted: Counted) -> None:
+    def __init__(self, start: Start, counted: Counted, seats: Seats) -> None:
         self.hopeless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._start = start
         self._counted = counted
+        self._seats = seats
         self._members: dict[int, Member] = {}
         self._leaving = asyncio.Event()
         self._begun = [asyncio.Event() for _ in range(start.workers)]
         self._up = False
-        self._keeping = [asyncio.create_task(self._keep(index)) for index in range(start.workers)]
+        self._keeping = [asyncio.create_task(self._keep(begun)) for begun in self._begun]
 
     async def up(self) -> None:
         """Wait until all workers serve; raises StartError with the first complaint."""
@@ -60,8 +84,8 @@ class Crew:
 
     @property
     def pids(self) -> Mapping[int, int]:
-        """Process ids by the workers' index."""
-        return {index: member.pid for index, member in self._members.items()}
+        """Process ids by the workers' seats."""
+        return {seat: member.pid for seat, member in self._members.items()}
 
     async def states(self) -> list[Mapping[str, object]]:
         """Return the readiness of every worker that serves and answers."""
@@ -98,11 +122,12 @@ class Crew:
             if not member.serving:
                 member.signal(signal.SIGTERM)  # it has nothing to finish
 
-    async def _keep(self, index: int) -> None:
+    async def _keep(self, first: asyncio.Event) -> None:
         failures = 0
         while not self._leaving.is_set():
             begun = asyncio.get_running_loop().time()
-            complaint = await self._one_life(index)
+            with self._seats.one() as seat:
+                complaint = await self._one_life(seat, first)
             if self._leaving.is_set():
                 return
             served_s = asyncio.get_running_loop().time() - begun
@@ -112,22 +137,22 @@ class Crew:
                 return
             self._counted.restarts.inc()
             pause = min(_FIRST_PAUSE_S * 2 ** max(0, failures - 1), _LONGEST_PAUSE_S)
-            fields = {"worker": index, "reason": complaint, "restart_in_s": pause}
+            fields = {"worker": seat, "reason": complaint, "restart_in_s": pause}
             _log.error("worker_died", extra={"fields": fields})
             await self._pause(pause)
 
-    async def _one_life(self, index: int) -> str:
+    async def _one_life(self, seat: int, first: asyncio.Event) -> str:
         """Run one worker to its end; return what there is to say of it."""
-        start = msgspec.structs.replace(self._start, index=index)
+        start = msgspec.structs.replace(self._start, seat=seat)
         try:
             member = await Member.spawn(start, self._counted.directory)
         except StartError as error:
             return str(error)
-        self._members[index] = member
+        self._members[seat] = member
         if self._leaving.is_set():
             member.signal(signal.SIGTERM)
-        status = await member.follow(self._begun[index])
-        del self._members[index]
+        status = await member.follow(first)
+        del self._members[seat]
         await asyncio.to_thread(self._counted.bury, member.pid)
         return member.complaint or f"a worker ended with status {status}"
 

@@ -18,8 +18,7 @@ from proxy.workers.channel import Ask, Channel, Failed, Serving, Start, State, T
 class Member:
     """A worker's process and the channel to it."""
 
-    def __init__(self, index: int, process: asyncio.subprocess.Process, channel: Channel) -> None:
-        self.index = index
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
         self.serving = False
         self.complaint: str | None = None
         self._process = process
@@ -42,7 +41,7 @@ class Member:
         except OSError as error:
             ours.close()
             raise StartError(f"a worker cannot be started ({error.strerror})") from None
-        member = cls(start.index, process, await Channel.over(ours))
+        member = cls(process, await Channel.over(ours))
         member.send(start)
         return member
 

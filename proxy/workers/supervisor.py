@@ -26,7 +26,7 @@ from proxy.errors import ConfigError
 from proxy.server import Material, load_material, open_embedded, started_fields
 from proxy.workers.channel import Start
 from proxy.workers.counted import Counted
-from proxy.workers.crew import Crew
+from proxy.workers.crew import Crew, Seats
 from watermark.errors import AzeotropeError
 
 _log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class Supervisor:
         self._workers = workers
         self._crew: Crew | None = None
         self._retired: dict[Crew, asyncio.Task[None]] = {}
+        self._seats = Seats()
         self._counted = Counted(self._processes)
         self._embedded_url: str | None = None
         self._draining = self._up = False
@@ -106,12 +107,12 @@ class Supervisor:
         start = Start(
             path=str(plan.path),
             text=plan.text,
-            index=0,
+            seat=0,  # each worker gets its own
             workers=plan.workers,
             sockets=[each.fileno() for each in self._sockets],
             store_url=self._store_url(plan.config),
         )
-        return Crew(start, self._counted)
+        return Crew(start, self._counted, self._seats)
 
     def _store_url(self, settings: Config) -> str:
         """Return the embedded store's URL, which is started when first needed."""
@@ -212,7 +213,7 @@ class Supervisor:
 
     def _processes(self) -> dict[str, int]:
         pids = {} if self._crew is None else self._crew.pids
-        workers = {f"worker-{index}": pid for index, pid in sorted(pids.items())}
+        workers = {f"worker-{seat}": pid for seat, pid in sorted(pids.items())}
         return {"supervisor": os.getpid(), **workers}
 
     def _tell_listening(self) -> None:

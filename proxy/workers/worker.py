@@ -87,7 +87,7 @@ async def run(control: socket.socket) -> int:
     metrics = new_metrics(settings)
     stop_log = logs.start(settings.log.level, settings.log.format, metrics.log_lost.inc)
     sockets = [_shared(number) for number in start.sockets]
-    seat = Seat(start.index, start.workers, sockets, start.store_url)
+    seat = Seat(start.seat, start.workers, sockets, start.store_url)
     try:
         async with Gateway(settings, metrics, seat) as gateway:
             worker = Worker(gateway, channel)

@@ -76,7 +76,9 @@ async def ask(server: Server, times: int = 1) -> list[int]:
 
 
 def registry_lines(site: Site) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in site.registry.read_text().splitlines()]
+    """Return the lines of all workers' files."""
+    files = site.directory.glob("calls*.jsonl")
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 async def test_each_worker_serves_alone_when_it_must(site: Site, engine: Engine) -> None:
