@@ -38,7 +38,8 @@ class Balance:
         """
         best, least = None, (True, math.inf)
         count = len(self._targets)
-        self._turn = (self._turn + 1) % count
+        if not tried:
+            self._turn = (self._turn + 1) % count
         for place in range(count):
             target = self._targets[(self._turn + place) % count]
             endpoint = target.endpoint

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Self
 
 
@@ -78,10 +79,12 @@ class FakeUpstream:
 
     script: Script | None = None
     health: str = "200 OK"
+    health_stalls: bool = False
     looks: int = 0
     received: list[Received] = field(default_factory=list)
     url: str = ""
     port: int = 0
+    ssl: SSLContext | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
@@ -96,7 +99,7 @@ class FakeUpstream:
 
     async def comes_up(self) -> None:
         """Listen, again on the same port if it has been down."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.ssl)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -115,6 +118,8 @@ class FakeUpstream:
             request = await _read_request(reader)
             if request.line.startswith("GET /v1/models "):
                 self.looks += 1
+                if self.health_stalls:
+                    await reader.read()
                 await Conversation(request, reader, writer).whole(b"{}", self.health)
                 return
             self.received.append(request)

@@ -1,0 +1,39 @@
+"""Several upstreams behind one gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fake_upstream import FakeUpstream
+from running import Running, question
+
+NO_LOOKS = {"path": None}
+
+
+@pytest.fixture
+async def second() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as server:
+        yield server
+
+
+def entry(name: str, url: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "url": url, "models": {"m": f"m-at-{name}"}, **fields}
+
+
+def pair(first: FakeUpstream, second: FakeUpstream, **fields: Any) -> list[dict[str, Any]]:
+    return [entry("one", first.url, **fields), entry("two", second.url, **fields)]
+
+
+async def status_of(gateway: Running, **fields: Any) -> int:
+    async with gateway.chat(question(**fields)) as response:
+        await response.read()
+        return int(response.status)
+
+
+async def until(gateway: Running, line: str, value: float) -> None:
+    async with asyncio.timeout(10):
+        while await gateway.metric(line) != value:
+            pass
