@@ -11,7 +11,7 @@ import sys
 
 import uvloop
 
-from benchmarks.gateway.questions import answer, events
+from benchmarks.gateway.questions import DIES, LARGE, answer, events
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -31,6 +31,8 @@ def _whole(body: bytes) -> bytes:
     )
 
 
+_DIES_AFTER = 3
+_LARGE = _chunk(b"data: " + b"x" * 65536 + b"\n\n")
 _TOKENS = [_chunk(event) for event in events(_PREBUILT)[:_PREBUILT]]
 _ANSWER = _whole(answer())
 _OTHER = _whole(b'{"object":"list","data":[{"id":"bench","object":"model"}]}')
@@ -62,8 +64,11 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_OTHER)
             return
         request = json.loads(body)
+        self._user = request.get("user")
         if not request.get("stream"):
-            self._transport.write(_ANSWER)
+            self._transport.write(_ANSWER[:-1] if self._user == DIES else _ANSWER)
+            if self._user == DIES:
+                self._transport.close()
             return
         self._count, self._sent = int(request["max_tokens"]), 1
         self._gap = int(request["seed"]) / 1000
@@ -79,8 +84,12 @@ class _Connection(asyncio.Protocol):
         if self._sent == self._count:
             self._transport.write(b"".join(map(_chunk, events(self._count)[-2:])) + b"0\r\n\r\n")
             return
+        if self._user == DIES and self._sent == _DIES_AFTER:
+            self._transport.abort()
+            return
         if not self._paused:
-            self._transport.write(_TOKENS[self._sent % _PREBUILT])
+            token = _LARGE if self._user == LARGE else _TOKENS[self._sent % _PREBUILT]
+            self._transport.write(token)
             self._sent += 1
         self._schedule()
 

@@ -1,7 +1,8 @@
 """The request and the answer that every proxy is measured with: about 2 KB each.
 
 `max_tokens` tells the upstream how many events a stream has and `seed` how many
-milliseconds lie between two: fields that every proxy passes on.
+milliseconds lie between two: fields that every proxy passes on. So is `user`: LARGE makes
+events of 64 KiB, DIES an answer that breaks off.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 
 MODEL = "bench"
 PATH = "/v1/chat/completions"
+LARGE, DIES = "large", "dies"
 _SYSTEM = (
     "You are a careful assistant of a marine research station. Answer in complete sentences, "
     "name the unit of every quantity, and say what you do not know. "
@@ -21,10 +23,12 @@ _TEXT = (
 )
 
 
-def question(*, events: int | None = None, gap_ms: int = 0) -> bytes:
+def question(
+    *, events: int | None = None, gap_ms: int = 0, user: str | None = None, model: str = MODEL
+) -> bytes:
     """Return the body of a chat request; with `events` one that asks for a stream."""
     body: dict[str, object] = {
-        "model": MODEL,
+        "model": model,
         "messages": [
             {"role": "system", "content": _SYSTEM * 2},
             {"role": "user", "content": _TEXT * 2},
@@ -37,6 +41,8 @@ def question(*, events: int | None = None, gap_ms: int = 0) -> bytes:
     }
     if events is not None:
         body |= {"stream": True, "stream_options": {"include_usage": True}, "seed": gap_ms}
+    if user is not None:
+        body["user"] = user
     return json.dumps(body).encode()
 
 
