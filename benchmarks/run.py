@@ -23,6 +23,8 @@ BENCHMARKS = (
     "power",
     "quality",
     "shares",
+    "soak",
+    "store",
 )
 
 

@@ -65,15 +65,15 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """User and system time of the program and its descendants, threads included."""
-        return sum(sum(process.cpu_times()) for process in self._family())
+        return sum(sum(process.cpu_times()[:4]) for process in self.family())
 
     def resident_mb(self) -> float:
         """Resident memory of all processes together, in 10^6 bytes."""
-        return sum(process.memory_info().rss for process in self._family()) / 1e6
+        return sum(process.memory_info().rss for process in self.family()) / 1e6
 
     def stop(self) -> None:
         """End the program and whatever it started."""
-        family = self._family() if self.process.poll() is None else []
+        family = self.family() if self.process.poll() is None else []
         self.process.terminate()
         _, alive = psutil.wait_procs(family, timeout=_STOP_SECONDS)
         for process in alive:
@@ -81,7 +81,8 @@ class Program:
                 process.kill()
         self.process.wait()
 
-    def _family(self) -> list[psutil.Process]:
+    def family(self) -> list[psutil.Process]:
+        """Return the program's process and all its descendants."""
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 

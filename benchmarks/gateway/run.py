@@ -42,6 +42,9 @@ headers signed, metrics, call registry, a log line a call. The others do nothing
 which checks one key and counts, gets a twentieth of the load where the load is fixed. Medians of \
 {rounds} rounds."""
 
+_WORKERS = """Two cores are too few to show how workers scale: two of them take the core that the \
+load needs. What they can show is that a request does not cost more when there are several."""
+
 
 class _Field:
     """The upstreams and Redis of a run, on the load's core."""
@@ -141,6 +144,9 @@ def main(*, quick: bool, only_bare: bool) -> None:
         print("\n### Memory of open streams\n")
         scale = 0.2 if quick else 1.0
         print(streams.memory_table(peers, field.streams, _PROXY_CORE, scale), flush=True)
+        print(f"\n### Workers, both cores shared with load, upstream and Redis\n\n{_WORKERS}\n")
+        workers = whole.workers_table(field.whole, field.redis, field.redis_port, rounds, seconds)
+        print(workers, flush=True)
         print("\n### Targets\n")
         print(_targets(ours.name, at_rest, flowing), flush=True)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.gateway import client, wrk
-from benchmarks.gateway.field import Figures, Running, quantile
-from benchmarks.gateway.peers import BARE
+from benchmarks.gateway.field import Figures, Running, quantile, running
+from benchmarks.gateway.peers import BARE, gateway
 from benchmarks.gateway.processes import Program
 
 _WARM_SECONDS = 1.0
@@ -91,5 +91,28 @@ def latency_table(proxies: Sequence[Running], rate: float, figures: Figures) -> 
         f"| {figures.excess(proxy.name, STRAIGHT, 'p50'):.2f} "
         f"| {figures.excess(proxy.name, STRAIGHT, 'p99'):.2f} |"
         for proxy in proxies
+    ]
+    return "\n".join(lines)
+
+
+def workers_table(
+    upstream: int, redis: Program, redis_port: int, rounds: int, seconds: float
+) -> str:
+    """Measure the gateway with one and two workers on two cores that load and upstream share."""
+    figures = Figures()
+    counts = (1, 2)
+    for count in counts:
+        peer = gateway(redis_port, "--workers", str(count))
+        with running([peer], upstream, (0, 1)) as proxies:
+            throughput(proxies, redis, rounds, seconds, each := Figures())
+            for quantity in ("rate", "cpu", "resident"):
+                for value in each.rounds[peer.name, quantity]:
+                    figures.add(str(count), **{quantity: value})
+    lines = ["| workers | req/s | CPU µs a request | RSS MB, all processes |", "|---|---|---|---|"]
+    lines += [
+        f"| {count} | {figures.median(str(count), 'rate'):,.0f} "
+        f"| {figures.median(str(count), 'cpu'):,.0f} "
+        f"| {figures.median(str(count), 'resident'):.0f} |"
+        for count in counts
     ]
     return "\n".join(lines)

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from benchmarks.gateway.questions import question
 from benchmarks.soak.behaviour import GOOD, Clients
 from benchmarks.soak.samples import QUANTITIES, WARM_UP, Probe, Series
 
+_INSIDE = Path(__file__).parent / "inside"
 _RATE = 60.0
 _SAMPLE_S = 1.0
 _RELOADS = 30  # of the accounts file, over the time
@@ -39,20 +41,22 @@ class _Soak:
     def __init__(self, stack: ExitStack) -> None:
         self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         self.port, upstream, self._redis_port = free_port(), free_port(), free_port()
-        emitter = self._start(stack, "emitter", "benchmarks.gateway.emitter", str(upstream))
         self._stack = stack
+        emitter = self._start("emitter", "benchmarks.gateway.emitter", str(upstream))
         self._start_redis()
         self._config, key = write_site(
             self._directory, self.port, free_port(), upstream, self._redis_port
         )
         added = [self._azeotrope("accounts", "add", f"a{n}") for n in range(_OTHER_ACCOUNTS)]
         tasks = self._directory / "tasks"
+        inside = os.pathsep.join([str(_INSIDE), os.environ.get("PYTHONPATH", "")])
+        environment = {"PYTHONPATH": inside, "SOAK_TASKS": str(tasks)}
         serve = ("serve", "--config", str(self._config))
-        gateway = self._start(stack, "gateway", "benchmarks.soak.gateway", str(tasks), *serve)
+        gateway = self._start("gateway", "proxy", *serve, environment=environment)
         emitter.wait_until_open(upstream)
         gateway.wait_until_open(self.port)
         self.clients = Clients(self.port, [key, *added])
-        self.probe = Probe(gateway.process.pid, tasks, upstream, self._redis_port)
+        self.probe = Probe(gateway, tasks, upstream, self._redis_port)
 
     def restart_redis(self) -> None:
         """Kill Redis with all it holds, and start it anew."""
@@ -67,11 +71,17 @@ class _Soak:
         """Add the account that reloads are about."""
         self._azeotrope("accounts", "add", "idle")
 
-    def _start(self, stack: ExitStack, name: str, module: str, *arguments: str) -> Program:
+    def _start(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> Program:
         command = [sys.executable, "-m", module, *arguments]
         log = self._directory / f"{name}.log"
-        program = Program.start(name, command, cores=_CORES, log=log)
-        stack.callback(program.stop)
+        program = Program.start(name, command, cores=_CORES, log=log, environment=environment)
+        self._stack.callback(program.stop)
         return program
 
     def _start_redis(self) -> None:

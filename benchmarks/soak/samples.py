@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
+
+from benchmarks.gateway.processes import Program
 
 # Share of the time in which a process may still grow into its work.
 WARM_UP = 1 / 3
@@ -23,27 +24,28 @@ QUANTITIES = tuple(_LEAST)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Looks at a gateway's process, its upstream's port, and its Redis."""
+    """Looks at a gateway's processes together, at its upstream's port, and at its Redis."""
 
-    pid: int
+    gateway: Program
     tasks: Path
     upstream: int
     redis: int
 
     def sample(self) -> dict[str, float]:
         """Return one value of each quantity."""
-        process = psutil.Process(self.pid)
-        connections = process.net_connections(kind="tcp")
+        family = self.gateway.family()
+        connections = [each for process in family for each in process.net_connections(kind="tcp")]
+        to_upstream = sum(
+            bool(each.raddr) and each.raddr.port == self.upstream for each in connections
+        )
         keys = 0
         with Redis(port=self.redis) as redis, contextlib.suppress(RedisConnectionError):
             keys = redis.dbsize()  # 0 while Redis is being restarted
         return {
-            "RSS MB": process.memory_info().rss / 1e6,
-            "open files": float(process.num_fds()),
-            "tasks": float(self.tasks.read_text()),
-            "upstream connections": float(
-                sum(bool(each.raddr) and each.raddr.port == self.upstream for each in connections)
-            ),
+            "RSS MB": self.gateway.resident_mb(),
+            "open files": float(sum(process.num_fds() for process in family)),
+            "tasks": float(self.tasks.read_text() or 0),
+            "upstream connections": float(to_upstream),
             "Redis keys": float(keys),
         }
 
