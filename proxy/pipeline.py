@@ -89,7 +89,7 @@ class Pipeline:
             settlement.sending()
             with closing(await route.post(dialect, render, exchange.headers)) as answer:
                 settlement.upstream = answer.upstream_name
-                await self.relay.run(answer, call, exchange, settlement)
+                await self.relay.run(answer, call, exchange, settlement, ticket)
 
     def _ticket(self, call: Call, verdict: Verdict) -> str | None:
         if not call.dialect.marked or call.route.settings.embedder == "none":

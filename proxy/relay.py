@@ -20,7 +20,12 @@ class Relay:
         self._metrics = metrics
 
     async def run(
-        self, answer: Answer, call: Call, exchange: Exchange, settlement: Settlement
+        self,
+        answer: Answer,
+        call: Call,
+        exchange: Exchange,
+        settlement: Settlement,
+        ticket: str | None = None,
     ) -> None:
         """Pass an answer on; raises CallError before and StreamCutError after its head."""
         reading = call.dialect.reading(call.question, texts=settlement.wants_texts)
@@ -29,12 +34,17 @@ class Relay:
             with self._metrics.open_streams.track_inprogress():
                 await self._stream(answer, call, exchange, reading)
         else:
-            await self._whole(answer, exchange, reading)
+            await self._whole(answer, exchange, reading, ticket)
 
-    async def _whole(self, answer: Answer, exchange: Exchange, reading: Reading) -> None:
+    async def _whole(
+        self, answer: Answer, exchange: Exchange, reading: Reading, ticket: str | None
+    ) -> None:
         # Read to its end first: an engine that dies halfway gives a clean 502.
         body = await answer.read(self._max_answer_bytes)
         reading.whole(body)
+        if ticket is not None and answer.status >= 400:
+            # vLLM's errors quote the request, in which the client would find its ticket.
+            body = body.replace(ticket.encode(), b"*" * len(ticket))
         await exchange.reply(Reply(answer.status, answer.headers, body))
 
     async def _stream(
@@ -58,7 +68,8 @@ async def _pump(answer: Answer, splitter: Splitter, reading: Reading, exchange: 
         passed = splitter.feed(chunk)
         if passed:
             await exchange.write(passed)
-    if not answer.framed and not reading.done:
+    # A well-framed end proves nothing: an engine's own proxy ends a stream well that broke off.
+    if not reading.done:
         raise answer.broken_off()
     rest = splitter.flush()
     if rest:

@@ -42,6 +42,7 @@ class Splitter:
         self.at_boundary = True
         self._reader = reader
         self._drops = drops
+        self._between = True  # the next bytes belong to no event that has begun, nor to its end
         self._tail = bytearray()  # the unfinished event
         self._searched = 0  # no end of event starts before this place in the tail
         self._oversized = False  # the unfinished event has outgrown MAX_EVENT
@@ -49,7 +50,17 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes of the stream, return those that the client gets now."""
+        # What engines send: whole events, lines that end with LF. The rest of this class is
+        # for everything else that the standard allows, and for what networks do to it.
+        if self._between and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            events = chunk.split(b"\n\n")
+            if not events.pop():
+                self.at_boundary = True
+                if len(events) == 1:
+                    return chunk if self._keeps(events[0]) else b""
+                return self._whole_events(chunk, events)
         passed = self._split(chunk)
+        self._between = not (self._tail or self._oversized or self._half_end is not None)
         if not self._drops:
             passed = chunk
             self.at_boundary = not self._tail and not self._oversized
@@ -63,6 +74,13 @@ class Splitter:
         self._tail.clear()
         return rest
 
+    def _whole_events(self, chunk: bytes, events: list[bytes]) -> bytes:
+        """Show whole events, given without their ends; return those to keep."""
+        kept = [event for event in events if self._keeps(event)]
+        if len(kept) == len(events):
+            return chunk
+        return b"".join(event + b"\n\n" for event in kept)
+
     def _split(self, chunk: bytes) -> bytes:
         """Cut off finished events; return those to keep."""
         out: list[bytes] = []
@@ -71,12 +89,12 @@ class Splitter:
         tail += chunk
         start = 0
         while found := _END_OF_EVENT.search(tail, max(start, self._searched)):
-            keep = self._event(bytes(tail[start : found.end()]))
-            if keep is not None:
-                out.append(keep)
+            keep = self._sees(bytes(tail[start : found.start()]))
+            if keep:
+                out.append(bytes(tail[start : found.end()]))
             start = self._searched = found.end()
             if tail.endswith(b"\r") and start == len(tail):
-                self._half_end = keep is not None
+                self._half_end = keep
         del tail[:start]
         self._searched = max(0, len(tail) - _LONGEST_END + 1)
         self._release_oversized(out)
@@ -93,14 +111,18 @@ class Splitter:
             out.append(b"\n")
         return chunk[1:]
 
-    def _event(self, event: bytes) -> bytes | None:
-        """Show a finished event to the reader; None if the client must not see it."""
-        if self._oversized:  # its beginning is gone already
+    def _sees(self, event: bytes) -> bool:
+        """Show a finished event, of which the beginning may be gone already."""
+        if self._oversized:
             self._oversized = False
             self._reader.unread()
-            return event
+            return True
+        return self._keeps(event)
+
+    def _keeps(self, event: bytes) -> bool:
+        """Show an event to the reader; false if the client must not see it."""
         data = _data(event)
-        return event if data is None or self._reader.event(data) or not self._drops else None
+        return data is None or self._reader.event(data) or not self._drops
 
     def _release_oversized(self, out: list[bytes]) -> None:
         # Keep the last bytes: an end of event may straddle this piece and the next.
@@ -113,9 +135,13 @@ class Splitter:
 
 
 def _data(event: bytes) -> bytes | None:
-    """Return the data of an event, None if it has none (a comment, a lone field)."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2:
-        return event[6:-2]  # the shape that every engine sends
+    """Return the data of an event, given without its end; None if it has none."""
+    if b"\r" not in event:  # the two shapes that engines send
+        first, newline, rest = event.partition(b"\n")
+        if first.startswith(b"data: ") and not newline:
+            return first[6:]
+        if first.startswith(b"event: ") and rest.startswith(b"data: ") and b"\n" not in rest:
+            return rest[6:]
     lines = [
         line[5:].removeprefix(b" ")
         for line in _LINE.split(event)

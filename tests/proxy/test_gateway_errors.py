@@ -228,7 +228,7 @@ async def test_a_wrong_method_is_405(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/embeddings", "/v1/chat/completions/", "/metrics", "/healthz"]
+    "path", ["/", "/v1", "/v1/responses/r", "/v1/chat/completions/", "/metrics", "/healthz"]
 )
 async def test_every_other_path_is_404(start: Start, upstream: FakeUpstream, path: str) -> None:
     gateway = await start()

@@ -12,6 +12,8 @@ import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Running, Site, Start, question
 
+from proxy.dialects import DIALECTS
+
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":11,"completion_tokens":22}}\n\n'
 DONE = b"data: [DONE]\n\n"
 STREAM = question(stream=True)
@@ -95,6 +97,7 @@ async def test_no_event_waits_for_the_next_one(
         for number in range(5):
             await seen.acquire()  # the client has all that was sent so far
             await conversation.chunk(event(number))
+        await conversation.chunk(DONE)
         await conversation.end_stream()
 
     upstream.answers(script)
@@ -103,7 +106,7 @@ async def test_no_event_waits_for_the_next_one(
         for number in range(5):  # the head has come although there is no event yet
             seen.release()
             assert await response.content.readuntil(b"\n\n") == event(number)
-        assert await response.read() == b""
+        assert await response.read() == DONE
 
 
 async def test_an_unfinished_event_is_passed_on_when_the_client_asked_for_usage(
@@ -116,21 +119,67 @@ async def test_an_unfinished_event_is_passed_on_when_the_client_asked_for_usage(
         assert await response.content.readexactly(10) == event(1)[:10]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
-async def test_both_endpoints_reach_their_own_path(
+@pytest.mark.parametrize("path", list(DIALECTS))
+async def test_each_endpoint_reaches_its_own_path_with_its_own_headers(
     start: Start, upstream: FakeUpstream, path: str
 ) -> None:
     gateway = await start()
-    upstream.answers_stream(event(1), DONE)
+    upstream.answers_whole(b"{}")
+    sent = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b", "x-stainless-lang": "x"}
 
     async with gateway.http.post(
         gateway.url + path,
-        json={"model": "m", "prompt": "x", "stream": True},
-        headers=gateway.headers(),
+        json={"model": "m", "input": "x"},
+        headers={**gateway.headers(), **sent},
     ) as response:
-        assert await response.read() == event(1) + DONE
+        assert await response.read() == b"{}"
 
-    assert upstream.received[0].line == f"POST {path} HTTP/1.1"
+    (received,) = upstream.received
+    assert received.line == f"POST {path} HTTP/1.1"
+    assert (b"vllm_xargs" in received.body) is DIALECTS[path].marked
+    came = {name for name in sent if name in received.headers}
+    assert came == ({"anthropic-version", "anthropic-beta"} if "messages" in path else set())
+
+
+async def test_tokens_of_a_stream_that_is_hung_up_are_counted(
+    start: Start, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "proxy.settle")
+    gateway = await start()
+    upstream.answers_until_hung_up(event(1) + event(2), event(3))
+    async with asyncio.timeout(10):
+        async with gateway.chat(STREAM) as response:
+            for number in (1, 2, 3):
+                assert await response.content.readuntil(b"\n\n") == event(number)
+            response.close()
+        await upstream.hung_up.wait()
+
+    (line,) = await gateway.stop()
+
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (None, 3)
+    (logged,) = [record for record in caplog.records if record.message == "call"]
+    assert vars(logged)["fields"]["usage_source"] == "counted"
+
+
+async def test_an_engine_that_quotes_the_request_in_an_error_does_not_show_the_ticket(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+
+    async def script(conversation: Conversation) -> None:
+        quoted = json.dumps({"error": {"message": repr(json.loads(conversation.request.body))}})
+        await conversation.whole(quoted.encode(), "400 Bad Request")
+
+    upstream.answers(script)
+
+    async with gateway.chat() as response:
+        body = await response.read()
+        assert (response.status, len(body)) == (400, int(response.headers["content-length"]))
+
+    ticket = json.loads(upstream.received[0].body)["vllm_xargs"]["azeotrope"]
+    assert b"'azeotrope': '***" in body
+    assert ticket.encode() not in body
+    assert ticket[:16].encode() not in body
 
 
 async def test_a_client_that_hangs_up_while_waiting_cancels_the_engine(
@@ -288,27 +337,70 @@ async def test_a_stream_that_falls_silent_is_cut_with_an_error(
     assert [line["end"] for line in lines] == ["upstream_timeout"]
 
 
-@pytest.mark.parametrize(("last", "clean"), [(DONE, True), (b"", False)])
-async def test_a_stream_without_framing_is_complete_only_with_its_last_word(
-    start: Start, upstream: FakeUpstream, last: bytes, clean: bool
+# Path; an event; last words, of which each is an end of its own; the error that is told without.
+DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"}\n\n'
+BLOCK = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
+ENDS = {
+    "/v1/chat/completions": (event(1), [DONE, b'data: {"error":{}}\n\n'], b'data: {"error":'),
+    "/v1/completions": (event(1), [DONE, b'data: {"error":{}}\n\n'], b'data: {"error":'),
+    "/v1/responses": (
+        DELTA,
+        [
+            b'event: %b\ndata: {"response":{},"type":"%b"}\n\n' % (name, name)
+            for name in (b"response.completed", b"response.incomplete", b"response.failed")
+        ]
+        + [b'event: error\ndata: {"type":"error","code":null}\n\n'],
+        b'event: error\ndata: {"type":"error","code":"upstream_error"',
+    ),
+    "/v1/messages": (
+        BLOCK,
+        [
+            b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+            b'event: error\ndata: {"type":"error","error":{}}\n\n',
+        ],
+        b'event: error\ndata: {"type":"error","error":{"type":"api_error"',
+    ),
+}
+
+
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("path", list(ENDS))
+async def test_a_stream_is_complete_only_with_its_last_word(
+    start: Start, upstream: FakeUpstream, path: str, framed: bool
 ) -> None:
     gateway = await start()
+    begun, last_words, told = ENDS[path]
+    last = b""
 
     async def script(conversation: Conversation) -> None:
-        await conversation.head(content_type="text/event-stream")
-        await conversation.send(event(1) + last)
+        if framed:
+            await conversation.begin_stream()
+            await conversation.chunk(begun + last)
+            await conversation.end_stream()
+        else:
+            await conversation.head(content_type="text/event-stream")
+            await conversation.send(begun + last)
 
     upstream.answers(script)
 
-    async with gateway.chat(STREAM) as response:
-        if clean:
-            assert await response.read() == event(1) + DONE
-        else:
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await response.read()
+    def ask() -> Any:
+        body = {"model": "m", "stream": True}
+        return gateway.http.post(gateway.url + path, json=body, headers=gateway.headers())
 
-    (line,) = await gateway.stop()
-    assert line["end"] == ("complete" if clean else "upstream_error")
+    for last in last_words:
+        async with ask() as response:
+            assert await response.read() == begun + last
+    last = b""
+    async with ask() as response:
+        assert await response.content.readuntil(b"\n\n") == begun
+        received = await response.content.readuntil(b"}\n\n")
+        assert received.startswith(told)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+    *complete, cut = await gateway.stop()
+    assert {line["end"] for line in complete} == {"complete"}
+    assert cut["end"] == "upstream_error"
 
 
 async def test_an_old_client_sees_a_reset_where_it_cannot_see_a_missing_chunk(
