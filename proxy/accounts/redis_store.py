@@ -1,13 +1,16 @@
 """The accounts in Redis or Valkey, for several gateways.
 
 A change is one run of commit.lua, which refuses if anything changed since it was read;
-then the change is made anew. Every commit raises the version and notes it beside each
-account that it changed, so that a gateway asks for the version and then reads only
+then the change is made anew. A change of many accounts would hold up Redis, which
+gateways ask on every call: it writes a new set of accounts beside the old one, piece by
+piece, and swap.lua puts it in its place. Either raises the version and notes it beside
+each account that it changed, so that a gateway asks for the version and then reads only
 what is newer. For one thread at a time; the gateway calls it off the event loop.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +36,9 @@ from proxy.guard.keyspace import (
 T = TypeVar("T")
 _KEYS = (ACCOUNTS_RECORDS, ACCOUNTS_NAMES, ACCOUNTS_CHANGES, ACCOUNTS_META)
 _CHUNK = 500
-# Redis takes 2^20 arguments in a command, of which a record needs three.
-_MOST = 300_000
+# More are swapped in: commit.lua takes 10 µs for each.
+_MANY = 500
+_STAGED_S = 600  # life of a new set that nobody swaps in
 # Every refused attempt means that another one went through.
 _ATTEMPTS = 1_000
 _META = ("format", "pepper", "last_number", "version")
@@ -63,8 +67,11 @@ class RedisStore:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
         )
-        self._commit = self._redis.register_script(
-            resources.files("proxy.accounts").joinpath("commit.lua").read_text("utf-8")
+        self._commit, self._swap = (
+            self._redis.register_script(
+                resources.files("proxy.accounts").joinpath(name).read_text("utf-8")
+            )
+            for name in ("commit.lua", "swap.lua")
         )
 
     def close(self) -> None:
@@ -107,15 +114,13 @@ class RedisStore:
             records = self.records() if names is None else self._named(list(names))
             book = Book(header, records)
             result = edit(book)
-            if not book.changed or self._committed(version, book):
+            if not book.changed or self._kept(version, book, whole=names is None):
                 return result
         raise AccountsError("the accounts in Redis change all the time: try again")
 
     def create(self, book: Book) -> None:
         """Take over a whole book; raises AccountsError if there are accounts."""
-        for record in book:
-            book.changed[record.name] = record
-        if self._version() is not None or not self._committed(None, book):
+        if self._version() is not None or not self._swapped(None, book):
             raise AccountsError("Redis holds accounts already")
 
     def _version(self) -> Version | None:
@@ -144,15 +149,43 @@ class RedisStore:
             contents = self._redis.hmget(ACCOUNTS_RECORDS, numbers[start : start + _CHUNK])
             yield from (_decode(content) for content in contents if content is not None)
 
-    def _committed(self, read: Version | None, book: Book) -> bool:
-        if len(book.changed) > _MOST:
-            raise AccountsError(f"Redis takes at most {_MOST:,} accounts at once")
-        header = book.header
-        expected = str(read.number) if read else ""
-        head = (expected, FORMAT, header.pepper, header.last_number)
+    def _kept(self, read: Version | None, book: Book, *, whole: bool) -> bool:
+        if whole and len(book.changed) > _MANY:
+            return self._swapped(read, book)
         with _telling():
-            done = self._commit(keys=_KEYS, args=[*head, *_triples(book.changed.values())])
-        return bool(done)
+            head = _head(read, book)
+            return bool(self._commit(keys=_KEYS, args=[*head, *_triples(book.changed.values())]))
+
+    def _swapped(self, read: Version | None, book: Book) -> bool:
+        token = secrets.token_hex(8)
+        staged = [f"{key}:{token}" for key in _KEYS[:3]]
+        aside = [f"{key}:{token}:old" for key in _KEYS[:3]]
+        with _telling():
+            try:
+                self._stage(staged, read.number if read else 0, book)
+                return bool(self._swap(keys=[*_KEYS, *staged, *aside], args=_head(read, book)))
+            finally:
+                self._redis.unlink(*staged)
+
+    def _stage(self, keys: Sequence[str], version: int, book: Book) -> None:
+        """Write a whole set of accounts; those that were not changed keep the old version."""
+        records = list(book)
+        encode = msgspec.json.Encoder().encode
+        for start in range(0, len(records), _CHUNK):
+            chunk = records[start : start + _CHUNK]
+            with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hset(keys[0], mapping={each.number: encode(each) for each in chunk})
+                pipeline.hset(keys[1], mapping={each.name: each.number for each in chunk})
+                scores = {each.number: version + (each.name in book.changed) for each in chunk}
+                pipeline.zadd(keys[2], scores)
+                for key in keys:
+                    pipeline.expire(key, _STAGED_S)
+                pipeline.execute()
+
+
+def _head(read: Version | None, book: Book) -> tuple[str | int, ...]:
+    header = book.header
+    return (str(read.number) if read else "", FORMAT, header.pepper, header.last_number)
 
 
 def _triples(records: Iterable[Record]) -> Iterator[str | int | bytes]:

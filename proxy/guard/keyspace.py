@@ -14,7 +14,8 @@ admit.lua writes all three, renew.lua and ZREM the leases.
 
 Nothing of these must outlive Redis. After a loss the limits begin anew, call numbers go on
 from the clock, and running calls take their leases again. With `accounts: redis` it also
-holds what must not be lost, written by proxy/accounts/commit.lua and never expiring:
+holds what must not be lost, written by proxy/accounts/redis_store.py and never expiring
+(an import first writes to the same names with a suffix, for ten minutes at most):
 
 | key                          | type   | content                                             |
 |------------------------------|--------|-----------------------------------------------------|
