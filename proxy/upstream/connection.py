@@ -3,7 +3,7 @@
 What it guarantees:
 - A request goes out as one buffer; beyond 64 KiB piece by piece, as fast as it is taken.
 - Of an answer's body at most `_HIGH` bytes and one read wait here: while they do, nothing
-  more is read, so a slow client slows the upstream, and costs no memory.
+  more is read, so a slow client slows the upstream.
 - An answer ends whole (RFC 9112, 6.3) or with a CallError; nothing else is raised, whatever
   bytes arrive. Bytes of the body that came before a failure are given out first.
 - `abort` closes the connection at once: the upstream sees it.
@@ -29,22 +29,34 @@ from proxy.upstream.faults import broken, timed_out
 from proxy.upstream.head import Head, HeadError
 
 _PIECE = 64 * 1024
-_HIGH = 64 * 1024
+# A stream that stalls costs this much and one read here, and as much again on its way to
+# the client: a thousand of them must not fill 200 MB.
+_HIGH = 16 * 1024
+READ_BYTES = 32 * 1024
 # Bytes without any of the body between them: heads, chunk extensions, trailers.
 _MAX_DRY = 64 * 1024
 _MAX_INFORMATIONAL = 8
 _LAST_STATUS = 599
+_H = ord("H")
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection, idle or with one call.
+
+    `buffer` is where the event loop puts what it reads; all connections of a loop may share
+    one, because what is in it is parsed before the next read.
 
     `heard` tells whether a byte of an answer has come, `fresh` whether this is the first
     call, `sent_at` when the last request began to go out, `lost` whether the other side
     ended the connection.
     """
 
-    def __init__(self, timeouts: config.Timeouts, on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        timeouts: config.Timeouts,
+        buffer: memoryview,
+        on_lost: Callable[[Connection], None],
+    ) -> None:
         self.closed = self.lost = False
         self.fresh = True
         self.heard = False
@@ -55,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
         self._tick = min(timeouts.first_byte, timeouts.idle, timeouts.total)
+        self._buffer = buffer
         self._on_lost = on_lost
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -147,19 +160,23 @@ class Connection(asyncio.Protocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read a piece of the answer."""
         if not self._busy or self._complete or self.closed:
             self.abort()
             self._on_lost(self)
             return
-        if not self.heard and not data.startswith(b"H"):
+        if not self.heard and self._buffer[0] != _H:
             self._fail(broken("not HTTP"))  # the parser reads RTSP and ICE too
             return
         self.heard = True
-        self._dry += len(data)
+        self._dry += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except httptools.HttpParserError as error:
             self._refuse(error)
         else:

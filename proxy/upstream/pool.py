@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from proxy import config
 from proxy.errors import ConfigError
-from proxy.upstream.connection import Connection
+from proxy.upstream.connection import READ_BYTES, Connection
 from proxy.upstream.faults import unreachable
 
 # Uvicorn, under most engines, closes an idle connection after 5 s. Ours must be given
@@ -26,6 +26,7 @@ class Pool:
         self._context = context
         self._server_name = (settings.tls.server_name or self._host) if context else None
         self._timeouts = settings.timeouts
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._idle: list[Connection] = []  # by the time since which they are idle
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -46,7 +47,7 @@ class Pool:
         try:
             async with asyncio.timeout(limit):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self._timeouts, self._lost),
+                    lambda: Connection(self._timeouts, self._buffer, self._lost),
                     self._host,
                     self._port,
                     ssl=self._context,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from proxy.config import Timeouts
-from proxy.upstream.connection import Connection
+from proxy.upstream.connection import READ_BYTES, Connection
 
 HOUR = 3600.0
 
@@ -45,8 +45,21 @@ class Transport:
         return None
 
 
+def new_buffer() -> memoryview:
+    return memoryview(bytearray(READ_BYTES))
+
+
+def deliver(connection: Connection, data: bytes) -> None:
+    """Let bytes arrive, as an event loop does."""
+    while data:
+        buffer = connection.get_buffer(-1)
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
 def connected(timeouts: Timeouts | None = None) -> tuple[Connection, Transport]:
-    connection = Connection(timeouts or Timeouts(), lambda lost: None)
+    connection = Connection(timeouts or Timeouts(), new_buffer(), lambda lost: None)
     transport = Transport(connection)
     connection.connection_made(transport)  # type: ignore[arg-type]
     return connection, transport
@@ -70,7 +83,7 @@ async def answer_to(
     asking = asyncio.create_task(ask(connection))
     await asyncio.sleep(0)
     for piece in pieces:
-        connection.data_received(piece)
+        deliver(connection, piece)
         await asyncio.sleep(0)
     if lost or error is not None:
         connection.connection_lost(error)
