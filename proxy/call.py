@@ -26,7 +26,7 @@ class Call:
     @property
     def embedder(self) -> str:
         """What puts the mark into the answer; "none" where there is none."""
-        return "engine" if self.dialect.marked else "none"
+        return self.route.settings.embedder if self.dialect.marked else "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("proxy.commands.serve:serve", "Run the gateway."),
     "accounts": ("proxy.commands.accounts:accounts", "Add and list accounts."),
     "config": ("proxy.commands.config:config", "Show an example, the schema, the reference."),
+    "verify-headers": (
+        "proxy.commands.verify_headers:verify_headers",
+        "Check what a saved response says of its mark.",
+    ),
     "keys": ("watermark.cli:keys", "Make, rotate and export keys."),
     "detect": ("watermark.detect.cli:detect", "Find marks in texts and name account and call."),
     "scan": ("watermark.detect.scan.cli:scan", "Test whole corpora, and report."),

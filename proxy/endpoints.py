@@ -31,10 +31,13 @@ class Endpoints:
         self,
         pipeline: Pipeline,
         untouched: Mapping[str, Passage],
+        public: Mapping[str, bytes],
         limits: Limits,
         metrics: Metrics,
     ) -> None:
+        """`untouched` and `public` are by path; the latter is JSON that anyone may read."""
         self.draining = self.retiring = False
+        self._public = public
         self._pipeline = pipeline
         self._untouched = untouched
         self._limits = limits
@@ -90,6 +93,10 @@ class Endpoints:
         elif path == MODELS or path.startswith(f"{MODELS}/"):
             _allow(request, "GET")
             await self._models(unquote(path), exchange, speaker)
+        elif path in self._public:
+            _allow(request, "GET")
+            headers = {"content-type": "application/json", "cache-control": "max-age=300"}
+            await exchange.reply(Reply(200, headers, self._public[path]))
         elif request.path in self._untouched:
             passage = self._untouched[request.path]
             _allow(request, *passage.methods)

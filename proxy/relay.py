@@ -7,6 +7,7 @@ from proxy.dialects.contract import Reading, Reply
 from proxy.errors import CallError, StreamCutError
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
+from proxy.provenance import Provenance
 from proxy.settle import Settlement
 from proxy.sse import Splitter
 from proxy.upstream import Answer
@@ -15,9 +16,12 @@ from proxy.upstream import Answer
 class Relay:
     """Passes answers on: whole ones when they are whole, streams as they come."""
 
-    def __init__(self, max_answer_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, max_answer_bytes: int, metrics: Metrics, provenance: Provenance | None
+    ) -> None:
         self._max_answer_bytes = max_answer_bytes
         self._metrics = metrics
+        self._provenance = provenance
 
     async def run(
         self,
@@ -34,10 +38,15 @@ class Relay:
             with self._metrics.open_streams.track_inprogress():
                 await self._stream(answer, call, exchange, reading)
         else:
-            await self._whole(answer, exchange, reading, ticket)
+            await self._whole(answer, call, exchange, reading, ticket)
 
     async def _whole(
-        self, answer: Answer, exchange: Exchange, reading: Reading, ticket: str | None
+        self,
+        answer: Answer,
+        call: Call,
+        exchange: Exchange,
+        reading: Reading,
+        ticket: str | None,
     ) -> None:
         # Read to its end first: an engine that dies halfway gives a clean 502.
         body = await answer.read(self._max_answer_bytes)
@@ -45,12 +54,21 @@ class Relay:
         if ticket is not None and answer.status >= 400:
             # vLLM's errors quote the request, in which the client would find its ticket.
             body = body.replace(ticket.encode(), b"*" * len(ticket))
+        if self._provenance is not None and _is_marked(answer, call):
+            headers = await self._provenance.of_whole(
+                call.embedder, answer.status, _request_id(call), body
+            )
+            exchange.tell(headers)
         await exchange.reply(Reply(answer.status, answer.headers, body))
 
     async def _stream(
         self, answer: Answer, call: Call, exchange: Exchange, reading: Reading
     ) -> None:
         splitter = Splitter(reading, drops=call.question.added_usage)
+        if self._provenance is not None and _is_marked(answer, call):
+            exchange.tell(
+                self._provenance.of_stream(call.embedder, answer.status, _request_id(call))
+            )
         await exchange.start(answer.status, answer.headers)
         try:
             await _pump(answer, splitter, reading, exchange)
@@ -61,6 +79,15 @@ class Relay:
             exchange.cut()
             raise StreamCutError(error.kind, error.message, detail=error.detail) from error
         await exchange.finish()
+
+
+def _is_marked(answer: Answer, call: Call) -> bool:
+    """Whether the answer is text of a model: an engine's error is not."""
+    return call.dialect.marked and 200 <= answer.status < 300
+
+
+def _request_id(call: Call) -> tuple[str, str]:
+    return call.dialect.speaker.id_header, call.request_id
 
 
 async def _pump(answer: Answer, splitter: Splitter, reading: Reading, exchange: Exchange) -> None:

@@ -32,13 +32,14 @@ from proxy.guard.store import Store
 from proxy.listener import Listener
 from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
+from proxy.provenance import WELL_KNOWN, Provenance, description
 from proxy.registry import CallRegistry
 from proxy.relay import Relay
 from proxy.reload import WatchedAccounts, watched_accounts
 from proxy.settle import Settler
 from proxy.upstream import Endpoint, Watcher, routes_of, tls_context
 from watermark.copies import digest_key
-from watermark.keys import EpochKeys, Keyring
+from watermark.keys import Keyring
 from watermark.manifest import Manifest
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 class Material:
     """What a configuration points to, read and checked: keys, manifest, bias, engines' keys."""
 
-    keys: EpochKeys
+    keyring: Keyring
     manifest: Manifest
     delta_millinats: Mapping[str, int]  # by served model
     upstream_keys: Mapping[str, str | None]
@@ -72,7 +73,7 @@ def load_material(config: Config) -> Material:
         upstream.name: tls_context(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)
     }
-    return Material(keyring.current, manifest, _deltas(config, manifest), keys, contexts)
+    return Material(keyring, manifest, _deltas(config, manifest), keys, contexts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +165,17 @@ class Gateway:
             policy=Policy(
                 {model: Treatment(delta, 0) for model, delta in material.delta_millinats.items()}
             ),
-            embedder=EngineEmbedder(material.keys, config.mark.ticket_ttl_s, metrics),
-            relay=Relay(config.limits.max_answer_bytes, metrics),
+            embedder=EngineEmbedder(material.keyring.current, config.mark.ticket_ttl_s, metrics),
+            relay=Relay(config.limits.max_answer_bytes, metrics, _provenance(config, material)),
             settler=self._settler,
             metrics=metrics,
         )
         untouched = passthrough.passages(config.passthrough, pipeline, self._upstreams)
-        self._endpoints = Endpoints(pipeline, untouched, config.limits, metrics)
+        signed = config.provenance.headers and config.provenance.sign
+        public = {
+            WELL_KNOWN: description(material.keyring, material.manifest, sign=signed, detect=None)
+        }
+        self._endpoints = Endpoints(pipeline, untouched, public, config.limits, metrics)
         await self._open_ports(stack)
         _watch(stack, self._accounts)
         self._tell(
@@ -184,7 +189,7 @@ class Gateway:
         settings = self.config.registry
         if settings is None:
             return None
-        key = digest_key(material.keys) if settings.digest else None
+        key = digest_key(material.keyring.current) if settings.digest else None
         worker = self._seat.number or None if self._seat else None
         registry = CallRegistry(settings, self.metrics, digest_key=key, worker=worker)
         stack.push_async_callback(asyncio.to_thread, registry.close)
@@ -307,6 +312,11 @@ def _delta(path: str, nats: float | None, least: int) -> int | None:
             f"{path}: expected at least the manifest's {least / 1000:g} nats, got {nats:g}"
         )
     return delta
+
+
+def _provenance(config: Config, material: Material) -> Provenance | None:
+    settings = config.provenance
+    return Provenance(material.keyring, sign=settings.sign) if settings.headers else None
 
 
 def _watch(stack: AsyncExitStack, accounts: WatchedAccounts) -> None:

@@ -124,6 +124,13 @@ def list_(keys_path: Path, manifest_path: Path) -> None:
         )
 
 
+@keys.command("public")
+@_keyring_option("Keyring or export.")
+def public(keys_path: Path) -> None:
+    """Print the public key: it verifies manifests and the headers of answers."""
+    click.echo(KeySet.load(keys_path).public_key.hex())
+
+
 @keys.command("rotate")
 @_keyring_option("Keyring to extend.")
 @_manifest_option

@@ -164,11 +164,15 @@ async def test_a_client_sees_only_allowed_headers_of_the_engine(
         headers = {name.lower(): value for name, value in response.headers.items()}
 
     assert set(headers) == {
+        "azeotrope-mark",
         "cache-control",
+        "content-digest",
         "content-length",
         "content-type",
         "date",
         "server",
+        "signature",
+        "signature-input",
         "x-ratelimit-limit-requests",
         "x-ratelimit-remaining-requests",
         "x-ratelimit-reset-requests",
