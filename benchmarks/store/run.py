@@ -21,7 +21,7 @@ from redis.asyncio import BlockingConnectionPool
 from proxy.accounts import Account
 from proxy.config import Tier
 from proxy.guard.embedded import EmbeddedValkey
-from proxy.guard.gcra import LocalLimiter, Rate
+from proxy.guard.gcra import Known, LocalLimiter, Rate
 from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, LEASE_MS, account_keys
 from proxy.guard.limits import RateGuard
 from proxy.guard.store import Store
@@ -30,6 +30,7 @@ from proxy.metrics import Metrics
 DEADLINE_S = 5.0
 ACCOUNTS = 1000
 RATE = Rate(interval_us=1, burst=1_000_000)
+NOTHING = Known(0, 0)
 TIER = Tier(requests_per_minute=60_000_000)
 LEASED = Tier(requests_per_minute=60_000_000, concurrent_calls=1_000_000)
 
@@ -43,7 +44,7 @@ def redis_py(url: str) -> Decide:
     script = client.register_script(
         resources.files("proxy.guard").joinpath("admit.lua").read_text("utf-8")
     )
-    values = (*RATE, EPOCH_2026, CALLS_TTL_S, LEASE_MS, 0, "-")
+    values = (*RATE, EPOCH_2026, CALLS_TTL_S, LEASE_MS, 0, 0, "-")
 
     async def decide(number: int) -> object:
         async with asyncio.timeout(DEADLINE_S):
@@ -56,7 +57,7 @@ def own(store: Store) -> Decide:
     """The script through proxy/guard/wire.py."""
 
     def decide(number: int) -> Awaitable[object]:
-        return store.decide(number, RATE, 0)
+        return store.decide(number, RATE, NOTHING)
 
     return decide
 

@@ -11,8 +11,10 @@
 -- ARGV[4] 2026-01-01 in Unix seconds
 -- ARGV[5] life time of KEYS[2], seconds
 -- ARGV[6] life time of a lease, milliseconds
--- ARGV[7] a sequence that this one must exceed (calls numbered while Redis was away)
--- ARGV[8] the lease's token
+-- ARGV[7] what the asking process knows of the account: a sequence that this one must exceed,
+-- ARGV[8] and how far the arrival time lies ahead, at least, microseconds (while Redis was
+--         away or before it was emptied; otherwise its own state is ahead of that)
+-- ARGV[9] the lease's token
 -- Returns {1 admitted, 0 refused for the rate, -1 refused for the calls that run;
 --          requests left, microseconds until all of the burst is back,
 --          microseconds until the rate would admit the next request, sequence or 0}
@@ -24,7 +26,7 @@ local now = (tonumber(time[1]) - tonumber(ARGV[4])) * 1000000 + tonumber(time[2]
 
 local interval = tonumber(ARGV[1])
 local tolerance = interval * tonumber(ARGV[2])
-local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now + tonumber(ARGV[8]))
 -- A clock set back must not lock an account out for as long as it was ahead.
 arrival = math.min(arrival, now + tolerance)
 
@@ -38,14 +40,16 @@ end
 local concurrent = tonumber(ARGV[3])
 if concurrent > 0 then
   local now_ms = math.floor(now / 1000)
+  local over = string.format('%.0f', now_ms)
   local expiry = string.format('%.0f', now_ms + tonumber(ARGV[6]))
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now_ms))
   -- Not ZCARD: leases from before a clock was set back seem to live for longer than any
   -- lease. Those of running calls get a true expiry when they are renewed.
-  if redis.call('ZCOUNT', KEYS[3], '-inf', expiry) >= concurrent then
+  if redis.call('ZCOUNT', KEYS[3], '(' .. over, expiry) >= concurrent then
     return {-1, math.floor((tolerance - (arrival - now)) / interval), arrival - now, 0, 0}
   end
-  redis.call('ZADD', KEYS[3], expiry, ARGV[8])
+  -- First of the writes: a full Redis refuses a script at its first that takes memory only.
+  redis.call('ZADD', KEYS[3], expiry, ARGV[9])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', over)
   redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end
 

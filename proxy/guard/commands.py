@@ -37,8 +37,6 @@ class Script:
         count = b"*%d\r\n" % (3 + self._keys + values)
         return count + self._short, count + self._full
 
-    def call(self, keys: Sequence[str], values: Sequence[bytes | int]) -> tuple[bytes, bytes]:
-        """Return a whole call: by digest, and in full."""
-        short, full = self.heads(len(values))
-        rest = arguments(*keys, *values)
-        return short + rest, full + rest
+    def call(self, keys: Sequence[str], values: Sequence[bytes | int]) -> bytes:
+        """Return a whole call, with the script in full."""
+        return self.heads(len(values))[1] + arguments(*keys, *values)

@@ -73,6 +73,16 @@ class Decision(NamedTuple):
         return self.outcome == 1
 
 
+class Known(NamedTuple):
+    """What this process knows of an account: the store must not fall behind it.
+
+    Highest sequence, and how far the arrival time lies ahead, in microseconds.
+    """
+
+    sequence: int
+    ahead_us: int
+
+
 def call_number(account: int, sequence: int) -> int:
     """Return the 64-bit number of a call; raises OverflowError beyond 40 bits of sequence."""
     if sequence >> SEQUENCE_BITS:
@@ -122,10 +132,12 @@ class LocalLimiter:
         """Return the monotonic clock in the limiter's units."""
         return int(self._monotonic() * 1_000_000)
 
-    def last(self, account: int) -> int:
-        """Return the highest sequence known of an account: the store must go above it."""
+    def known(self, account: int) -> Known:
+        """Return what is known of an account."""
         seen = self._seen.get(account)
-        return self._floor if seen is None else max(seen.last, self._floor)
+        if seen is None:
+            return Known(self._floor, 0)
+        return Known(max(seen.last, self._floor), max(0, seen.arrival - self.now_us()))
 
     def decide(self, account: int, whole: Rate, running: int = 0) -> Decision:
         """Decide on one request of an account with `running` calls in this process."""
@@ -141,13 +153,15 @@ class LocalLimiter:
             left = (tolerance - (arrival - now)) // rate.interval_us
             return Decision(-1, left, arrival - now, 0, 0)
         seen.arrival = next_arrival
-        seen.last = self._next_sequence(self.last(account))
+        seen.last = self._next_sequence(max(seen.last, self._floor))
         remaining = (tolerance - (next_arrival - now)) // rate.interval_us
         return Decision(1, remaining, next_arrival - now, 0, seen.last)
 
-    def follow(self, account: int, rate: Rate, decision: Decision, asked_us: int) -> None:
-        """Note what the store decided when it was asked at `asked_us`.
+    def follow(self, account: int, rate: Rate, decision: Decision, asked_us: int) -> Decision:
+        """Note what the store decided when it was asked at `asked_us`; return what holds.
 
+        That is the decision, with a number made here if its own does not rise: the store
+        was emptied while the question was under way, and may have given it before.
         A refusal holds for the time that it names, counted from the question: a bit less
         than the store's own time, never more. Only for the same rate: a tier may change.
         """
@@ -155,10 +169,14 @@ class LocalLimiter:
         # A share has a burst as long as the whole has, so the time carries over as it is.
         seen.arrival = asked_us + decision.reset_us
         if decision.outcome == 1:
-            seen.last = max(seen.last, decision.sequence)
+            if decision.sequence <= seen.last:
+                number = self._next_sequence(max(seen.last, self._floor))
+                decision = decision._replace(sequence=number)
+            seen.last = decision.sequence
         elif decision.outcome == 0:
             seen.denied_until = asked_us + decision.retry_us
             seen.denied_by = rate
+        return decision
 
     def denied(self, account: int, rate: Rate) -> Decision | None:
         """Return the store's refusal as it would be now, None if it must be asked."""

@@ -21,7 +21,7 @@ from proxy.guard.commands import Script, command
 from proxy.guard.contract import Lease
 from proxy.guard.keyspace import EPOCH_2026, LEASE_MS, RENEW_S, leases_key
 from proxy.guard.store import Store
-from proxy.guard.wire import StoreAwayError
+from proxy.guard.wire import ReplyError, StoreAwayError
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Leases:
         owed = (time.monotonic(), lease)
 
         def answered(reply: object) -> None:
-            if isinstance(reply, StoreAwayError):
+            if isinstance(reply, StoreAwayError | ReplyError):
                 self._owed.append(owed)
 
         try:
@@ -102,13 +102,16 @@ class Leases:
             await asyncio.gather(*map(self._renew_account, accounts))
 
     async def _renew_account(self, account: int) -> None:
-        # Packed before the first wait: a call that ends from here on is released behind it.
-        calls = [
-            self._renew.call([leases_key(account)], [EPOCH_2026, LEASE_MS, *tokens])
-            for tokens in _batches(list(self._held.get(account, ())), _TOKENS_A_COMMAND)
-        ]
-        for short, full in calls:
-            await self._store.ask(short, full)
+        for tokens in _batches(list(self._held.get(account, ())), _TOKENS_A_COMMAND):
+            # Looked up, packed and sent without a wait between: a call that ends from here
+            # on is released behind this. So never by digest and then, later, in full.
+            held = self._held.get(account, ())
+            values: list[bytes | int] = [
+                EPOCH_2026,
+                LEASE_MS,
+                *(token for token in tokens if token in held),
+            ]
+            await self._store.ask(self._renew.call([leases_key(account)], values))
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

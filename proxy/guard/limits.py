@@ -79,17 +79,16 @@ class RateGuard:
     ) -> tuple[Source, Decision]:
         if self._store.up:
             asked = self._local.now_us()
-            above = self._local.last(number)
+            known = self._local.known(number)
             try:
                 if lease is None:
-                    answer = await self._store.decide(number, rate, above)
+                    answer = await self._store.decide(number, rate, known)
                 else:
-                    answer = await self._store.decide(number, rate, above, lease.token)
+                    answer = await self._store.decide(number, rate, known, lease.token)
             except StoreAwayError:
                 pass  # the store has counted and logged it
             else:
-                self._local.follow(number, rate, answer, asked)
-                return "store", answer
+                return "store", self._local.follow(number, rate, answer, asked)
         return "local", self._local.decide(number, rate, self._leases.running(number))
 
     def _verdict(

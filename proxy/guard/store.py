@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from proxy.guard.address import Address
 from proxy.guard.commands import Script, arguments, command
-from proxy.guard.gcra import Decision, Rate
+from proxy.guard.gcra import Decision, Known, Rate
 from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, LEASE_MS, PROBE_ACCOUNT, account_keys
 from proxy.guard.wire import Handler, ReplyError, StoreAwayError, Wire
 from proxy.metrics import Metrics
@@ -40,7 +40,7 @@ class Store:
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._probe_interval_s = probe_interval_s
-        self._short, self._full = Script("admit", keys=3).heads(values=8)
+        self._short, self._full = Script("admit", keys=3).heads(values=9)
         self._wire: Wire | None = None
         self._probing: asyncio.Task[None] | None = None
         self._closing = False
@@ -71,10 +71,10 @@ class Store:
             self._wire.break_off(StoreAwayError("lost", "closed"))
 
     async def decide(
-        self, account: int, rate: Rate, above: int, token: bytes = _NO_LEASE
+        self, account: int, rate: Rate, known: Known, token: bytes = _NO_LEASE
     ) -> Decision:
-        """Ask for a decision and a sequence greater than `above`; raises StoreAwayError."""
-        rest = _packed_keys(account) + _packed_rate(rate) + arguments(above, token)
+        """Ask for a decision that respects what is known here; raises StoreAwayError."""
+        rest = _packed_keys(account) + _packed_rate(rate) + arguments(*known, token)
         try:
             reply = await self.ask(self._short + rest, self._full + rest)
         except StoreAwayError as error:
@@ -82,12 +82,12 @@ class Store:
             raise
         return _decision(reply)
 
-    async def ask(self, short: bytes, full: bytes) -> object:
-        """Run a script, sent in full if the server does not know it; raises StoreAwayError."""
+    async def ask(self, packed: bytes, full: bytes | None = None) -> object:
+        """Send a command; again in full if its script is not known. Raises StoreAwayError."""
         wire = self._wire
         if wire is None:
             raise StoreAwayError("lost", "away")
-        reply = await _run(wire, short, full)
+        reply = await _run(wire, packed, full)
         if isinstance(reply, ReplyError):
             error = StoreAwayError("error", reply.code)
             # A key that somebody else wrote spoils the limits of one account only.
@@ -125,7 +125,9 @@ class Store:
 
     async def _probe(self) -> None:
         wire = await self._address.connect(self._new_wire)
-        values = _packed_keys(PROBE_ACCOUNT) + _packed_rate(_PROBE_RATE) + arguments(0, _NO_LEASE)
+        values = (
+            _packed_keys(PROBE_ACCOUNT) + _packed_rate(_PROBE_RATE) + arguments(0, 0, _NO_LEASE)
+        )
         try:
             reply = await _run(wire, self._short + values, self._full + values)
             if isinstance(reply, ReplyError):
@@ -151,9 +153,9 @@ class Store:
         return wire
 
 
-async def _run(wire: Wire, short: bytes, full: bytes) -> object:
-    reply = await wire.ask(short)
-    if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT":
+async def _run(wire: Wire, packed: bytes, full: bytes | None) -> object:
+    reply = await wire.ask(packed)
+    if full is not None and isinstance(reply, ReplyError) and reply.code == "NOSCRIPT":
         return await wire.ask(full)  # which makes it known again
     return reply
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
 
+import aiohttp
 import pytest
-from fake_upstream import FakeUpstream
+import redis
+from fake_upstream import Conversation, FakeUpstream
+from guarding import until
 from running import Running, Site, Start, question
 
 from proxy.guard.embedded import EmbeddedValkey
@@ -55,6 +60,83 @@ async def test_a_burst_meets_429_with_all_that_a_client_needs_to_wait(
     assert await gateway.metric(series % "admitted") == 3
     assert len(upstream.received) == 3
     assert len(await gateway.stop()) == 3  # a refusal is no call
+
+
+LEASED = {"few": {"requests_per_minute": 6000, "concurrent_calls": 2}}
+
+
+async def test_more_calls_at_once_than_the_tier_allows_meet_429(
+    start: Start, upstream: FakeUpstream, site: Site, clean_valkey: str
+) -> None:
+    site.content["tiers"].update(LEASED)
+    key = site.add("eager", tier="few")
+    gateway = await start()
+    upstream.answers_until_hung_up(b"data: {}\n\n")
+    stream = question(stream=True)
+
+    async with gateway.chat(stream, key=key) as one, gateway.chat(stream, key=key) as two:
+        assert (one.status, two.status) == (200, 200)
+        async with gateway.chat(key=key) as response:
+            error = json.loads(await response.read())["error"]
+            assert response.status == 429
+            assert response.headers["retry-after"] == "1"
+        async with gateway.chat(stream) as other:  # of an account without such a limit
+            assert other.status == 200
+    assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+    assert "2 calls at once" in error["message"]
+    series = 'azeotrope_limiter_decisions_total{decision="refused_concurrency",source="store"}'
+    assert await gateway.metric(series) == 1
+    assert await gateway.metric("azeotrope_store_seconds_count") >= 4
+
+    # Both clients have hung up: their places are free.
+    await leases_are_gone(clean_valkey)
+    upstream.answers_whole(ANSWER)
+    assert await burst(gateway, key, 3) == [200] * 3
+
+
+async def test_a_call_gives_its_place_back_however_it_ends(
+    start: Start, upstream: FakeUpstream, site: Site, clean_valkey: str
+) -> None:
+    site.content["tiers"].update(LEASED)
+    key = site.add("eager", tier="few")
+    gateway = await start()
+
+    async def broken(conversation: Conversation) -> None:
+        await conversation.begin_stream()
+        conversation.reset()
+
+    for _ in range(2):
+        upstream.answers_whole(ANSWER)
+        async with gateway.chat(key=key) as response:
+            assert response.status == 200
+        async with gateway.chat(question(model="unknown"), key=key) as response:
+            assert response.status == 404
+        upstream.answers_whole(b"{}", status="500 Oops")
+        async with gateway.chat(key=key) as response:
+            assert response.status == 500
+        upstream.answers(broken)
+        async with gateway.chat(question(stream=True), key=key) as response:
+            with contextlib.suppress(aiohttp.ClientError):
+                await response.read()
+        upstream.answers_until_hung_up()
+        upstream.arrived.clear()
+        waiting = asyncio.create_task(hang(gateway, key))
+        await asyncio.wait_for(upstream.arrived.wait(), 10)
+        waiting.cancel()
+
+    await leases_are_gone(clean_valkey)
+    upstream.answers_whole(ANSWER)
+    assert await burst(gateway, key, 3) == [200] * 3
+
+
+async def hang(gateway: Running, key: str) -> None:
+    async with gateway.chat(key=key) as response:
+        await response.read()
+
+
+async def leases_are_gone(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        await until(lambda: not client.keys("az:*:leases"))
 
 
 async def test_killing_the_store_under_way_changes_neither_service_nor_limits(

@@ -26,15 +26,15 @@ from proxy.guard.keyspace import CALLS_TTL_S, EPOCH_2026, LEASE_MS, account_keys
 
 LUA = resources.files("proxy.guard").joinpath("admit.lua").read_text()
 # The script's own clock, replaced by one that the test turns: seconds and microseconds.
-DRIVEN = LUA.replace("redis.call('TIME')", "{ARGV[9], ARGV[10]}")
+DRIVEN = LUA.replace("redis.call('TIME')", "{ARGV[10], ARGV[11]}")
 START = EPOCH_2026 + 25_000_000
 
 
 def arguments(
-    interval_us: int, burst: int, concurrent: int = 0, above: int = 0, token: str = "-"
+    interval_us: int, burst: int, concurrent: int = 0, above: int = 0, ahead_us: int = 0
 ) -> list[int | str]:
     """What admit.lua takes, in its order."""
-    return [interval_us, burst, concurrent, EPOCH_2026, CALLS_TTL_S, LEASE_MS, above, token]
+    return [interval_us, burst, concurrent, EPOCH_2026, CALLS_TTL_S, LEASE_MS, above, ahead_us, "-"]
 
 
 class Bucket:
@@ -127,6 +127,22 @@ def test_a_clock_set_back_does_not_lock_an_account_out(clean_valkey: str) -> Non
         _, _, _, retry_us, _ = script(keys=account_keys(7), args=[*values, earlier, 0])
 
         assert retry_us <= 1_000_000
+
+
+def test_what_a_process_knows_of_an_account_counts_where_the_store_has_lost_it(
+    clean_valkey: str,
+) -> None:
+    with redis.Redis.from_url(clean_valkey) as client:
+        script = client.register_script(DRIVEN)
+
+        def ask(ahead_us: int) -> list[int]:
+            values = arguments(1_000_000, 5, ahead_us=ahead_us)
+            return list(script(keys=account_keys(7), args=[*values, START, 0]))[:4]
+
+        assert ask(4_000_000) == [1, 0, 5_000_000, 0]
+        assert ask(1_000_000) == [0, 0, 5_000_000, 1_000_000]  # what the store knows is more
+        client.flushall()
+        assert ask(9_000_000) == [0, 0, 5_000_000, 1_000_000]  # and never more than the burst
 
 
 def test_sequences_follow_the_clock_and_never_repeat(clean_valkey: str) -> None:

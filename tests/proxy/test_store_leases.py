@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from importlib import resources
 
 import pytest
 import redis
 from guarding import Limiter, account, running, until
 from own_server import OwnServer
 
-from proxy.guard.commands import Script
 from proxy.guard.keyspace import EPOCH_2026, LEASE_MS, leases_key
 
 TWO = account(concurrent=2)
@@ -144,10 +144,9 @@ async def test_a_running_call_keeps_its_lease_and_gets_it_back_after_a_flush(
 
 
 def test_renewing_sets_the_expiry_by_the_servers_clock(client: redis.Redis) -> None:
-    short, full = Script("renew", keys=1).call(["k"], [EPOCH_2026, 5000, b"a", b"b"])
-    assert short.startswith(b"*8\r\n$7\r\nEVALSHA\r\n")
-    text = full.split(b"\r\n", 4)[4]
-    script = client.register_script(text[: text.index(b"\r\n$1\r\n1\r\n")].decode())
+    script = client.register_script(
+        resources.files("proxy.guard").joinpath("renew.lua").read_text()
+    )
 
     assert script(keys=["k"], args=[EPOCH_2026, 5000, "a", "b"]) == 2
     assert {member for member, _ in client.zrange("k", 0, -1, withscores=True)} == {"a", "b"}

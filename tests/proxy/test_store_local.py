@@ -98,7 +98,18 @@ def test_no_number_is_made_twice_after_accounts_were_forgotten_and_clocks_set_ba
     clocks.pass_us(2 * HOUR_US)
     for number in range(100, 120):
         limiter.decide(number, Rate(1, 1000))
-    assert limiter.last(3) > max(last for who, last in seen if who == 3) - 1
+    assert limiter.known(3).sequence >= max(last for who, last in seen if who == 3)
+
+
+def test_a_number_of_the_store_that_does_not_rise_is_made_anew() -> None:
+    limiter, rate = Clocks().limiter(), Rate(1, 10)
+    far = 2**39  # the store's clock may be ahead of ours
+    numbers = [
+        limiter.follow(1, rate, Decision(1, 9, 1, 0, number), 0).sequence
+        for number in (far, far - 2, far, far + 6)
+    ]
+
+    assert numbers == [far, far + 1, far + 3, far + 6]
 
 
 def test_a_remembered_refusal_counts_down_and_ends_when_the_store_would_admit() -> None:
