@@ -18,6 +18,7 @@ from aiohttp.web_protocol import _ErrInfo
 from proxy.dialects.openai import OPENAI
 from proxy.errors import CallError
 from proxy.head import MAX_HEAD_BYTES, bad_http, too_large
+from proxy.tally import Level
 
 _log = logging.getLogger(__name__)
 # How long the rest of what a client sends is read and thrown away, so that it can read
@@ -31,11 +32,13 @@ _MALFORMED = "The request is not well-formed HTTP."
 class Connection(web.RequestHandler):
     """Refuses malformed HTTP in an API's shape, and outlives no client."""
 
-    __slots__ = ("_head_bytes",)
+    __slots__ = ("_head_bytes", "_stalled", "_stalls")
 
-    def __init__(self, manager: web.Server, **options: object) -> None:
+    def __init__(self, manager: web.Server, stalled: Level, **options: object) -> None:
         super().__init__(manager, **options)  # type: ignore[arg-type]
         self._head_bytes = 0
+        self._stalled = stalled
+        self._stalls = False
 
     @property
     def idle(self) -> bool:
@@ -49,6 +52,21 @@ class Connection(web.RequestHandler):
             self._bound_head(len(data))
         elif self._reading_paused or self._buffer_paused:
             self._keep_listening()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        super().pause_writing()
+        self._note_stall(True)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads again."""
+        super().resume_writing()
+        self._note_stall(False)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End with the connection."""
+        super().connection_lost(exc)
+        self._note_stall(False)
 
     def force_close(self) -> None:
         """Close at once, though what is written may still be flushed for a while."""
@@ -104,6 +122,10 @@ class Connection(web.RequestHandler):
             return await self.refuse(request, error)
 
         return handler
+
+    def _note_stall(self, stalls: bool) -> None:
+        self._stalled.inc(stalls - self._stalls)
+        self._stalls = stalls
 
     def _bound_head(self, size: int) -> None:
         """Count the bytes of a head while it is not whole."""

@@ -13,6 +13,7 @@ from proxy.acceptor import Acceptor, url_of
 from proxy.connection import LINGER_S, Connection
 from proxy.descriptors import most_connections
 from proxy.head import bad_http
+from proxy.tally import Level
 
 _log = logging.getLogger(__name__)
 _CUT_S = 1.0
@@ -25,11 +26,12 @@ class Listener(web.Server):
     """Accepts connections until drained.
 
     When there are more than descriptors allow for, the one that has waited longest for a
-    request gives way to the newcomer; `dropped` is called for each.
+    request gives way to the newcomer; `dropped` is called for each. `stalled` counts those
+    that do not read.
     """
 
     def __init__(
-        self, handler: Handler, header_timeout_s: float, dropped: Callable[[], None]
+        self, handler: Handler, header_timeout_s: float, dropped: Callable[[], None], stalled: Level
     ) -> None:
         super().__init__(
             self._handle,
@@ -41,6 +43,7 @@ class Listener(web.Server):
         )
         self._answer = handler
         self._dropped = dropped
+        self._stalled = stalled
         self._most = most_connections()
         self._full = False
         self._running: dict[asyncio.Task[object], web.RequestHandler] = {}
@@ -51,7 +54,7 @@ class Listener(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._stalled, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count a connection, and make room for it."""

@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ from proxy.pipeline import Pipeline
 from proxy.provenance import WELL_KNOWN, Provenance, description
 from proxy.registry import CallRegistry
 from proxy.relay import Relay
-from proxy.reload import WatchedAccounts, watched_accounts
+from proxy.reload import watched_accounts
 from proxy.settle import Settler
 from proxy.upstream import Endpoint, Watcher, routes_of, tls_context
 from watermark.copies import digest_key
@@ -43,6 +43,8 @@ from watermark.keys import Keyring
 from watermark.manifest import Manifest
 
 _log = logging.getLogger(__name__)
+# A worker that is killed takes with it what it counted since.
+_PUBLISH_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class Gateway:
         config, metrics = self.config, self.metrics
         material = load_material(config)
         self._epoch = material.manifest.current_epoch
+        metrics.epoch.set(self._epoch)
         self._accounts = await watched_accounts(config, metrics)
         self._registry = self._open_registry(stack, material)
         self._store = await self._open_store(stack)
@@ -177,7 +180,9 @@ class Gateway:
         }
         self._endpoints = Endpoints(pipeline, untouched, public, config.limits, metrics)
         await self._open_ports(stack)
-        _watch(stack, self._accounts)
+        _run_until_closed(stack, self._accounts.watch())
+        if self._seat is not None:
+            _run_until_closed(stack, _publish(metrics))
         self._tell(
             "listening",
             url=self.url,
@@ -241,6 +246,7 @@ class Gateway:
             self._endpoints.answer,
             self.config.limits.header_timeout_s,
             self.metrics.connections_dropped.inc,
+            self.metrics.stalled,
         )
         stack.push_async_callback(self._listener.close)
         sockets = self._seat.sockets if self._seat else bind("listen", listen.host, listen.port)
@@ -319,8 +325,18 @@ def _provenance(config: Config, material: Material) -> Provenance | None:
     return Provenance(material.keyring, sign=settings.sign) if settings.headers else None
 
 
-def _watch(stack: AsyncExitStack, accounts: WatchedAccounts) -> None:
-    task = asyncio.create_task(accounts.watch())
+async def _publish(metrics: Metrics) -> None:
+    """Hand a worker's counts on to where the supervisor reads them."""
+    try:
+        while True:
+            metrics.publish()
+            await asyncio.sleep(_PUBLISH_S)
+    finally:
+        metrics.publish()
+
+
+def _run_until_closed(stack: AsyncExitStack, work: Coroutine[object, object, None]) -> None:
+    task = asyncio.create_task(work)
 
     async def stop() -> None:
         task.cancel()

@@ -52,7 +52,7 @@ class Settler:
         """Write a finished call everywhere."""
         call, usage = settlement.call, settlement.usage or Usage()
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
-        self.metrics.settled(call.route.served, end, prompt, completion)
+        self.metrics.settled(call.route.served, call.embedder, end, prompt, completion)
         if self._registry is not None:
             entry = Entry(
                 call=call.number,

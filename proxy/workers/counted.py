@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from proxy.families import Families
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (a private directory is made in it)
 # Never a process id.
@@ -36,21 +38,17 @@ class Counted:
         """`processes` names the processes that live, with their ids."""
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
-        self.restarts = Counter(
-            "azeotrope_worker_restarts",
-            "Workers started in the place of one that died.",
-            registry=self._registry,
+        self.families = Families(self._registry)
+        make = self.families
+        self.restarts = make.counter(
+            "worker_restarts", "Workers started in the place of one that died."
         )
-        self.log_lost = Counter(
-            "azeotrope_supervisor_log_lines_lost",
+        self.log_lost = make.counter(
+            "supervisor_log_lines_lost",
             "Lines of the supervisor's log dropped because the reader is too slow.",
-            registry=self._registry,
         )
-        reloads = Counter(
-            "azeotrope_config_reloads",
-            "Reloads of the configuration (SIGHUP), by result.",
-            ["result"],
-            registry=self._registry,
+        reloads = make.counter(
+            "config_reloads", "Reloads of the configuration (SIGHUP), by result.", "result"
         )
         self.reloads_done, self.reloads_failed = reloads.labels("done"), reloads.labels("failed")
         self._registry.register(_Processes(processes))
