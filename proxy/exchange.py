@@ -6,6 +6,7 @@ This is the only place that touches a client's connection.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import time
@@ -25,7 +26,12 @@ T = TypeVar("T")
 # Bodies beyond this are parsed in a thread: the event loop must not stand still for
 # more than 5 ms, and hostile JSON takes about 50 ms per megabyte.
 _PARSE_IN_THREAD = 64 * 1024
-_CHARSETS = ("utf-8", "utf8", "us-ascii")
+# No charset but UTF-8, also not a second one: whoever reads the body must read this one.
+_JSON = re.compile(
+    r"application/json(?:[ \t]*;[ \t]*"
+    r"(?:charset=(\"?)(?:utf-?8|us-ascii)\1|(?!charset\b)[!#$%&'*+.^_`|~0-9a-z-]+=[^;,\"]*))*",
+    re.IGNORECASE,
+)
 
 
 class Exchange:
@@ -158,8 +164,8 @@ class Exchange:
 
     def _check_kind(self) -> None:
         request = self._request
-        charset = (request.charset or "utf-8").lower()
-        if request.content_type != "application/json" or charset not in _CHARSETS:
+        content_type = request.headers.get("Content-Type", "")
+        if content_type != "application/json" and _JSON.fullmatch(content_type) is None:
             raise CallError(
                 Kind.WRONG_CONTENT_TYPE, "Expected the header Content-Type: application/json."
             )

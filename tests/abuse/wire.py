@@ -65,7 +65,10 @@ class Wire:
     async def is_closed(self) -> bool:
         """Wait for the gateway to end the connection; false if anything else comes before."""
         async with asyncio.timeout(DEADLINE_S):
-            return not await self.reader.read()
+            try:
+                return not await self.reader.read()
+            except ConnectionResetError:  # we were still sending
+                return True
 
     async def goes_on(self) -> bool:
         """Tell whether the connection takes another request, and answers just that."""

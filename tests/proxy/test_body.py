@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading import readings, same, strict_json
 
-from proxy.dialects.body import MAX_DEPTH, MAX_VALUES, BodyError, parse, serialise
+from proxy.dialects.body import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES, BodyError, parse, serialise
 
 values = st.recursive(
     st.none()
@@ -115,3 +116,106 @@ def test_a_refusal_quotes_nothing_of_the_body() -> None:
         with pytest.raises(BodyError) as caught:
             parse(body)
         assert "secret" not in str(caught.value)
+
+
+# Bytes that matter to a parser, and a few that should not.
+pieces = st.sampled_from(
+    [
+        *(bytes([byte]) for byte in b'{}[]:,"\\/ \t\r\n\x00\x0b\x1f\x7f-+.eE019atfnu'),
+        *(b'\\"', b"\\\\", b"\\u0061", b"\\ud83d", b"\\ude00", b"\\ud83d\\ude00", b"\\u00zz"),
+        *(b"NaN", b"Infinity", b"-0", b"1e999", b"-1E+2", b"01", b"0x1", b"1.", b".5", b"9" * 25),
+        *(b"true", b"false", b"null", b"True", b"undefined", b"//x", b"/*x*/", b"'a'", b"#"),
+        *(b'"a":', b'"a" :', b'"b":1', b'"a":"', b'{"a":1}', b"[1]", b'""', b'":'),
+        *(b"\xef\xbb\xbf", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80"),
+        *("é".encode(), "\u2028".encode(), "\u0085".encode(), "😀".encode()),
+    ]
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A document of JSON, with pieces put in or taken out."""
+    body = bytearray(json.dumps(draw(objects), ensure_ascii=draw(st.booleans())).encode())
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(body)))
+        end = min(len(body), start + draw(st.integers(0, 3)))
+        body[start:end] = draw(pieces)
+    return bytes(body)
+
+
+bodies = damaged() | st.lists(pieces, max_size=12).map(b"".join)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(bodies)
+def test_what_is_accepted_every_reader_reads_alike_and_what_one_refuses_is_refused(
+    body: bytes,
+) -> None:
+    try:
+        first, *others = readings(body)
+    except ValueError:
+        with pytest.raises(BodyError):
+            parse(body)
+        return
+    try:
+        fields = parse(body)
+    except BodyError:
+        return
+
+    assert all(same(first, other) for other in others)
+    assert list(fields) == list(first)
+    for name, value in fields.items():
+        assert all(same(first[name], other) for other in readings(bytes(value)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "\u00e9", ""]), values), max_size=5), st.data()
+)
+def test_a_repeated_key_is_found_however_it_is_spelt(
+    members: list[tuple[str, object]], data: st.DataObject
+) -> None:
+    def spelt(name: str) -> str:
+        plain = json.dumps(name, ensure_ascii=data.draw(st.booleans()))
+        escaped = '"' + "".join(f"\\u{ord(letter):04X}" for letter in name) + '"'
+        return data.draw(st.sampled_from([plain, escaped]))
+
+    space = data.draw(st.sampled_from(["", " ", "\n", "\t \r"]))
+    text = ",".join(f"{spelt(name)}{space}:{json.dumps(value)}" for name, value in members)
+    names = [name for name, _ in members]
+    body = data.draw(st.sampled_from(["{%s}", '{"in":{%s}}', '{"in":[0,{%s}]}'])) % text
+
+    if len(set(names)) == len(names):
+        assert same(
+            strict_json(body.encode()),
+            {k: strict_json(bytes(v)) for k, v in parse(body.encode()).items()},
+        )
+    else:
+        with pytest.raises(BodyError, match="twice"):
+            parse(body.encode())
+
+
+def test_big_bodies_are_checked_for_repeated_keys_as_well() -> None:
+    filler = json.dumps('": , {[' * 20_000)[1:-1]
+    good = '{"a":"FILLER","b":[{"c":1},{"c":"\\\\"}],"d" : 2}'.replace("FILLER", filler)
+    bad = good.replace('"d" :', '"a" :')
+
+    assert list(parse(good.encode())) == ["a", "b", "d"]
+    with pytest.raises(BodyError, match="twice"):
+        parse(bad.encode())
+
+
+@pytest.mark.parametrize("cut", range(8))
+def test_escapes_across_the_pieces_of_a_long_text(cut: int) -> None:
+    text = "x" * (65_536 - cut) + '\\"' * 70_000
+    body = json.dumps({"a": text, "b": "\\", "c": ":"}).encode()
+
+    assert list(parse(body)) == ["a", "b", "c"]
+
+
+def test_the_number_of_members_is_bounded_before_they_are_built() -> None:
+    members = b",".join(b'"%d":1' % number for number in range(MAX_MEMBERS))
+    assert len(parse(b"{" + members + b"}")) == MAX_MEMBERS
+
+    with pytest.raises(BodyError, match="members"):
+        parse(b"{" + members + b',"x":1}')
