@@ -65,15 +65,21 @@ class ChoicesReading:
         self.done = False
         self._drop_usage = question.added_usage
         self._reported: Usage | None = None
+        self._recorded = 0
         self._counted: int | None = None
         self._texts = Texts() if texts else None
 
     @property
     def usage(self) -> Usage | None:
-        """What the engine reported, or else the number of events with content."""
-        if self._reported is not None or self._counted is None:
-            return self._reported
-        return Usage(None, self._counted, "counted")
+        """What the engine reported, or the number of events with content while that is more."""
+        reported, counted = self._reported or Usage(), self._counted or 0
+        if self.done or counted <= (reported.completion_tokens or 0):
+            return self._reported or self._as_counted
+        return Usage(reported.prompt_tokens, counted, "counted")
+
+    @property
+    def _as_counted(self) -> Usage | None:
+        return None if self._counted is None else Usage(None, self._counted, "counted")
 
     def whole(self, body: bytes) -> None:
         """Read an answer that is not streamed."""
@@ -116,7 +122,16 @@ class ChoicesReading:
         if chunk.usage is None:
             return False
         self._reported = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-        return chunk.choices == []
+        if chunk.choices != []:
+            return False
+        self._add_record(self._reported)
+        return True
+
+    def _add_record(self, record: Usage) -> None:
+        """Add up the records that hold nothing else: llama.cpp has one for each choice."""
+        self._recorded += record.completion_tokens or 0
+        if record.completion_tokens is not None:
+            self._reported = Usage(record.prompt_tokens, self._recorded)
 
     def _note_texts(self, data: bytes) -> None:
         if self._texts is None:

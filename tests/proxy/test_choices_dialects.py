@@ -29,6 +29,15 @@ def test_the_usage_record_is_kept_from_a_client_that_did_not_ask(added_usage: bo
     assert one.usage == Usage(3, 5)
 
 
+def test_the_records_of_several_choices_are_added_up() -> None:
+    one = reading(added_usage=True)
+    one.event(b'{"choices":[{"index":0}],"usage":{"prompt_tokens":3,"completion_tokens":2}}')
+
+    assert not one.event(RECORD)
+    assert not one.event(RECORD)
+    assert one.usage == Usage(3, 10)
+
+
 def test_an_event_with_usage_beside_choices_is_read_and_kept() -> None:
     one = reading(added_usage=True)
 
