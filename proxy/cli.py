@@ -21,7 +21,7 @@ _EXIT_INTERRUPTED = 130
 # name: (module:command, help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("proxy.commands.serve:serve", "Run the gateway."),
-    "accounts": ("proxy.commands.accounts:accounts", "Add and list accounts."),
+    "accounts": ("proxy.commands.accounts:accounts", "Add, list and change accounts."),
     "config": ("proxy.commands.config:config", "Show an example, the schema, the reference."),
     "verify-headers": (
         "proxy.commands.verify_headers:verify_headers",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -67,22 +68,20 @@ class WatchedFile:
 
     async def watch(self) -> None:
         """Look for changes until cancelled."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            await asyncio.to_thread(self.reload_if_changed)
+        await _look_often(partial(asyncio.to_thread, self.reload_if_changed), self._report)
 
     def reload_if_changed(self) -> None:
         """Read the file again if it changed; keep what is loaded if the new one is bad."""
         stamp = self._stamp()
-        if stamp == self._seen:
+        if stamp == self._seen and not self._report.broken:
             return
-        self._seen = stamp
         try:
             self._accounts = load_file(self._path, self._tiers)
         except AccountsError as error:
             self._report.kept(str(error))
         else:
             self._report.reloaded(len(self._accounts))
+        self._seen = stamp
 
     def _stamp(self) -> tuple[int, int, int, int] | None:
         try:
@@ -113,9 +112,7 @@ class WatchedRedis:
     async def watch(self) -> None:
         """Look for changes until cancelled."""
         try:
-            while True:
-                await asyncio.sleep(POLL_S)
-                await self.take_over()
+            await _look_often(self.take_over, self._report)
         finally:
             self._store.close()
 
@@ -171,16 +168,28 @@ class _Report:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self.reason: str | None = None
+        self.broken = False  # a look failed for a reason of our own: look anew
 
-    def kept(self, reason: str) -> None:
+    def kept(self, reason: str, *, broken: bool = False) -> None:
         self._metrics.accounts_stale.set(1)
         self._metrics.reloaded(accounts=None)
         if reason != self.reason:
             _log.error("accounts_kept", extra={"fields": {"reason": reason}})
-        self.reason = reason
+        self.reason, self.broken = reason, broken
 
     def reloaded(self, accounts: int) -> None:
         self._metrics.accounts_stale.set(0)
         self._metrics.reloaded(accounts=accounts)
-        self.reason = None
+        self.reason, self.broken = None, False
         _log.info("accounts_reloaded", extra={"fields": {"accounts": accounts}})
+
+
+async def _look_often(look: Callable[[], Awaitable[None]], report: _Report) -> None:
+    while True:
+        await asyncio.sleep(POLL_S)
+        try:
+            await look()
+        except Exception as error:  # a watch that ended would never see a suspension
+            if not report.broken:
+                _log.exception("accounts_watch_failed")
+            report.kept(type(error).__name__, broken=True)

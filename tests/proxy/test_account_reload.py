@@ -149,6 +149,27 @@ async def is_answered(gateway: Running, key: str, expected: int) -> bool:
     return await status(gateway, key) == expected
 
 
+async def test_a_look_that_fails_is_not_the_last_one(
+    start: Start, upstream: FakeUpstream, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await start()
+    upstream.answers_whole(GOOD)
+
+    def fails(watched: WatchedFile) -> None:
+        raise ValueError("the-secret-detail")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WatchedFile, "_stamp", fails)
+        await until(lambda: is_stale(gateway, 1))
+    await until(lambda: is_stale(gateway, 0))
+    key = site.add("bob")
+    await until(lambda: is_answered(gateway, key, 200))
+
+
+async def is_stale(gateway: Running, expected: float) -> bool:
+    return await gateway.metric("azeotrope_accounts_stale") == expected
+
+
 async def test_a_new_and_a_rotated_key_are_taken_over(
     start: Start, upstream: FakeUpstream, store: AccountStore, site: Site
 ) -> None:
