@@ -25,6 +25,7 @@ from proxy.dialects import DIALECTS
 from proxy.embedders.engine import EngineEmbedder
 from proxy.endpoints import MODELS, Endpoints
 from proxy.errors import ConfigError
+from proxy.guard.address import Address
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.guard.gcra import LocalLimiter
 from proxy.guard.limits import RateGuard
@@ -66,6 +67,8 @@ def load_material(config: Config) -> Material:
     """
     keyring = Keyring.load(config.keyring)
     manifest = keyring.manifest(config.manifest)
+    if config.redis.url is not None:
+        Address.of(config.redis.url.get_secret_value())
     passthrough.check(config.passthrough, (MODELS, *DIALECTS))
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
@@ -158,7 +161,7 @@ class Gateway:
         self._open_upstreams(stack, material)
         self._settler = Settler(self._registry, metrics, self._epoch)
         share, index = (seat.workers, seat.number) if (seat := self._seat) else (1, 0)
-        local = LocalLimiter(time.monotonic, time.time, share=share, index=index % share)
+        local = LocalLimiter(time.monotonic, time.time, share=share, index=index)
         guard = RateGuard(self._store, local, metrics)
         await stack.enter_async_context(guard.running())
         pipeline = Pipeline(

@@ -19,6 +19,9 @@ from proxy.guard.keyspace import EPOCH_2026
 
 MINUTE_US = 60_000_000
 SEQUENCE_BITS = 40
+# Living processes of one gateway that number calls apart: workers, twice during a reload.
+# More would make numbers run ahead of the clock: one process's are twice that far apart.
+_SLOTS = 64
 # Accounts looked at for each decision, to drop what is no longer needed of them.
 _SWEPT = 2
 
@@ -106,8 +109,9 @@ class LocalLimiter:
     It also follows what the store decides, so that an account which is at its limit
     when the store goes away does not get a fresh burst, and one that the store refuses
     need not ask it again before its time. `monotonic` and `wall` are clocks in seconds.
-    The limits are divided by `share`, the number of processes that serve clients;
-    `index` tells them apart. Accounts whose burst is all there are forgotten.
+    The limits are divided by `share`, the number of processes that serve clients; `index`,
+    below _SLOTS, tells all apart that live, those too that still drain. Accounts whose
+    burst is all there are forgotten.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class LocalLimiter:
         self._monotonic = monotonic
         self._wall = wall
         self._share = share
-        self._index = index
+        self._slot = 2 * (index % _SLOTS) + 1
         self._seen: OrderedDict[int, _Seen] = OrderedDict()
         self._floor = 0  # highest sequence of the accounts that were forgotten
 
@@ -208,7 +212,7 @@ class LocalLimiter:
     def _next_sequence(self, last: int) -> int:
         """Return the next odd sequence of this process, at least the clock."""
         least = max(last + 1, self._clock())
-        return least + (2 * self._index + 1 - least) % (2 * self._share)
+        return least + (self._slot - least) % (2 * _SLOTS)
 
     def _clock(self) -> int:
         return int((self._wall() - EPOCH_2026) * 1000)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.config import load
 from proxy.dialects.openai import SHAPES
@@ -15,11 +16,12 @@ from proxy.upstream.head import RETURNED
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to-serve.md").read_text("utf-8")
 
 
-def test_its_configuration_is_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / "azeotrope.yaml").write_text(example)
+def test_its_configurations_are_valid(tmp_path: Path) -> None:
+    whole, *parts = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    for part in ({}, *parts):
+        (tmp_path / "azeotrope.yaml").write_text(yaml.safe_dump({**whole, **part}))
 
-    assert load(tmp_path / "azeotrope.yaml").tiers["default"].burst == 20
+        assert load(tmp_path / "azeotrope.yaml").tiers["default"].burst == 20
 
 
 def test_it_lists_every_error_and_no_other() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from running import Site
 
+from proxy.config import load
 from proxy.errors import ConfigError
 from proxy.guard.address import Address
+from proxy.server import load_material
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,10 @@ def test_a_url_that_cannot_be_meant_is_refused_without_quoting_it(url: str) -> N
 
 def test_a_password_is_in_no_representation() -> None:
     assert "hunter2" not in repr(Address.of("redis://u:hunter2@h"))
+
+
+def test_the_url_is_checked_with_the_configuration(site: Site) -> None:
+    site.content["redis"]["url"] = "redis://u:hunter2@h?ssl_cert_reqs=none"
+
+    with pytest.raises(ConfigError, match=r"^redis\.url: expected"):
+        load_material(load(site.write()))

@@ -106,10 +106,10 @@ def test_a_number_of_the_store_that_does_not_rise_is_made_anew() -> None:
     far = 2**39  # the store's clock may be ahead of ours
     numbers = [
         limiter.follow(1, rate, Decision(1, 9, 1, 0, number), 0).sequence
-        for number in (far, far - 2, far, far + 6)
+        for number in (far, far - 2, far, far + 600)
     ]
 
-    assert numbers == [far, far + 1, far + 3, far + 6]
+    assert numbers == [far, far + 1, far + 129, far + 600]
 
 
 def test_a_remembered_refusal_counts_down_and_ends_when_the_store_would_admit() -> None:
