@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from proxy import logs
 from proxy.config import Limits
 from proxy.dialects import DIALECTS, speaker_of
 from proxy.dialects.contract import Dialect, Reply, Speaker
@@ -121,7 +122,7 @@ class Endpoints:
             "kind": error.kind.name.lower(),
             "detail": error.detail,
         }
-        _log.info("refused", extra={"fields": fields})
+        logs.event(_log, "refused", fields)
         await exchange.reply(reply)
 
 

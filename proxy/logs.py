@@ -2,21 +2,34 @@
 
 A line is an event and its fields. Call numbers, account numbers, models, statuses
 and durations go in; keys, prompts and answers never do, because no code puts them there.
+
+What happens at every call goes through `event`: a record of the logging module, a queue
+and a thread switch for each line cost 14 µs, a line encoded at once and written with its
+neighbours 4.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
+import os
+import select
 import sys
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
+from time import time
 from typing import Any
 
 import msgspec
 
-_QUEUE_SIZE = 10_000
+_MOST_LINES = 10_000
+_GATHER_S = 0.05
+_LAST_WORDS_S = 5.0
+
+Line = Callable[[float, str, str, str, Mapping[str, Any]], bytes]
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,16 +37,12 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
+        fields = dict(getattr(record, "fields", {}))
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+            fields["exception"] = self.formatException(record.exc_info)
+        level = record.levelname.lower()
+        line = _json(record.created, level, record.name, record.getMessage(), fields)
+        return line.decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -41,32 +50,100 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
-        fields: dict[str, Any] = getattr(record, "fields", {})
-        told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        line = f"{time} {record.levelname.lower():7} {record.getMessage()} {told}".rstrip()
+        fields = getattr(record, "fields", {})
+        level = record.levelname.lower()
+        line = _text(record.created, level, record.name, record.getMessage(), fields).decode()
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
 
-class _Bounded(QueueHandler):
-    """Drops lines when the reader of standard error stands still, and counts them."""
+class _Writer:
+    """Gathers lines for a moment and writes them to a file descriptor.
 
-    def __init__(self, lines: queue.Queue[Any], lost: Callable[[], None]) -> None:
-        super().__init__(lines)
+    When its reader stands still, lines are dropped and counted.
+    """
+
+    def __init__(self, descriptor: int, line: Line, lost: Callable[[], None]) -> None:
+        self.line = line
+        self._descriptor = descriptor
         self._lost = lost
+        self._lines: deque[bytes] = deque()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._woken = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Leave the record as it is: the formatter of this process reads it, no other."""
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Queue a record without waiting."""
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
+    def put(self, line: bytes) -> None:
+        """Take a line without waiting."""
+        if len(self._lines) >= _MOST_LINES:
             self._lost()
+            return
+        self._lines.append(line)
+        # The line first, then the flag: the thread clears the flag before it takes lines.
+        if not self._woken:
+            self._woken = True
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write the rest, unless nobody reads it."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(_LAST_WORDS_S)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._closing.wait(_GATHER_S)
+            self._wake.clear()
+            self._woken = False
+            self._write_all()
+        self._write_all()
+
+    def _write_all(self) -> None:
+        while self._lines:
+            block = self._next_block()
+            try:
+                _write(self._descriptor, block)
+            except OSError:  # standard error is gone: the metric alone can tell
+                for _ in range(block.count(b"\n")):
+                    self._lost()
+
+    def _next_block(self) -> bytes:
+        """Return lines that a pipe takes whole: workers that share it must not mix theirs."""
+        block = self._lines.popleft() + b"\n"
+        while self._lines and len(block) + len(self._lines[0]) < select.PIPE_BUF:
+            block += self._lines.popleft() + b"\n"
+        return block
+
+
+class _Handler(logging.Handler):
+    """Brings the records of the logging module to the writer."""
+
+    def __init__(self, writer: _Writer, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._writer = writer
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Encode a record and queue it."""
+        try:
+            self._writer.put(self.format(record).encode("utf-8", "replace"))
+        except Exception:
+            self.handleError(record)
+
+
+_writer: _Writer | None = None  # a process has one standard error
+
+
+def event(logger: logging.Logger, name: str, fields: Mapping[str, Any]) -> None:
+    """Log at level info what happens at every call; there must be fields."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    if _writer is None:
+        logger.info(name, extra={"fields": fields})
+    else:
+        _writer.put(_writer.line(time(), "info", logger.name, name, fields))
 
 
 def start(level: str, style: str, lost: Callable[[], None]) -> Callable[[], None]:
@@ -74,18 +151,35 @@ def start(level: str, style: str, lost: Callable[[], None]) -> Callable[[], None
 
     `lost` is called for every line that had to be dropped.
     """
-    output = logging.StreamHandler(sys.stderr)
-    output.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    lines: queue.Queue[Any] = queue.Queue(_QUEUE_SIZE)
-    handler = _Bounded(lines, lost)
+    global _writer  # noqa: PLW0603
+    json = style == "json"
+    _writer = writer = _Writer(sys.stderr.fileno(), _json if json else _text, lost)
+    handler = _Handler(writer, JsonFormatter() if json else TextFormatter())
     root, ours = logging.getLogger(), logging.getLogger("proxy")
     root.addHandler(handler)
     ours.setLevel(level.upper())
-    listener = QueueListener(lines, output)
-    listener.start()
 
     def stop() -> None:
+        global _writer  # noqa: PLW0603
         root.removeHandler(handler)
-        listener.stop()
+        _writer = None
+        writer.close()
 
     return stop
+
+
+def _json(now: float, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> bytes:
+    moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+    line = {"time": moment, "level": level, "logger": logger, "event": event}
+    return _encode({**line, **fields})
+
+
+def _text(now: float, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> bytes:
+    told = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    moment = datetime.fromtimestamp(now).strftime("%H:%M:%S")
+    return f"{moment} {level:7} {event} {told}".rstrip().encode("utf-8", "replace")
+
+
+def _write(descriptor: int, block: bytes) -> None:
+    while block:
+        block = block[os.write(descriptor, block) :]

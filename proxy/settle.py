@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from types import TracebackType
 
+from proxy import logs
 from proxy.call import Call
 from proxy.dialects.contract import Reading, Usage
 from proxy.errors import CallError, Kind
@@ -153,7 +154,7 @@ class Settlement:
             "dropped_fields": list(call.question.dropped),
             "detail": error.detail if isinstance(error, CallError) else None,
         }
-        _log.info("call", extra={"fields": fields})
+        logs.event(_log, "call", fields)
 
 
 def _ms(seconds: float) -> float:
