@@ -48,7 +48,8 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take bytes of a client, within bounds."""
         super().data_received(data)
-        if self._waiter is not None:
+        # The first bytes may be here before `start` waits for them.
+        if self._waiter is not None or self._request_count == 0:
             self._bound_head(len(data))
         elif self._reading_paused or self._buffer_paused:
             self._keep_listening()
@@ -133,11 +134,10 @@ class Connection(web.RequestHandler):
             self._head_bytes = 0
             return
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES and self.idle:
+        if self._head_bytes > MAX_HEAD_BYTES and not self._force_close:
             cause = LineTooLong(b"", MAX_HEAD_BYTES)
             self._messages.append((_ErrInfo(status=431, exc=cause, message=""), EMPTY_PAYLOAD))
-            assert self._waiter is not None
-            if not self._waiter.done():
+            if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
     def _keep_listening(self) -> None:

@@ -16,6 +16,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+def sample(gateway: Running, name: str, **labels: str) -> float:
+    """Return the value of a series as it is now."""
+    metrics = gateway.gateway.metrics
+    metrics.publish()
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
 class Aftermath:
     """Remembers how much is going on before an attack, and waits until it is no more again.
 
@@ -26,8 +33,8 @@ class Aftermath:
         self._gateway = gateway
         self._tasks = len(asyncio.all_tasks())
 
-    def sample(self, name: str) -> float:
-        return self._gateway.gateway.metrics.registry.get_sample_value(name) or 0.0
+    def sample(self, name: str, **labels: str) -> float:
+        return sample(self._gateway, name, **labels)
 
     async def is_quiet(self) -> bool:
         await until(lambda: len(asyncio.all_tasks()) <= self._tasks)

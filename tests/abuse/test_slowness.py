@@ -7,7 +7,7 @@ import socket
 
 import psutil
 import pytest
-from aftermath import Aftermath, until
+from aftermath import Aftermath, sample, until
 from asking import GOOD, assert_goes_on
 from fake_upstream import FakeUpstream
 from running import Running, Start
@@ -135,12 +135,7 @@ async def test_a_connection_that_is_closed_does_not_flush_for_ever(
 
     with stalled(gateway):
         await until(lambda: len(upstream.received) == 1)
-        await until(
-            lambda: (
-                (gateway.gateway.metrics.registry.get_sample_value("azeotrope_open_calls") or 0)
-                == 1
-            )
-        )
+        await until(lambda: sample(gateway, "azeotrope_open_calls") == 1)
         assert held()
         await gateway.stop()
         await until(lambda: not held())
