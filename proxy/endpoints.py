@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy import logs
 from proxy.config import Limits
+from proxy.detection import DETECT, Detection
 from proxy.dialects import DIALECTS, speaker_of
 from proxy.dialects.contract import Dialect, Reply, Speaker
 from proxy.errors import CallError, Kind, StreamCutError
@@ -33,12 +34,15 @@ class Endpoints:
         pipeline: Pipeline,
         untouched: Mapping[str, Passage],
         public: Mapping[str, bytes],
+        detection: Detection | None,
+        *,
         limits: Limits,
         metrics: Metrics,
     ) -> None:
         """`untouched` and `public` are by path; the latter is JSON that anyone may read."""
         self.draining = self.retiring = False
         self._public = public
+        self._detection = detection
         self._pipeline = pipeline
         self._untouched = untouched
         self._limits = limits
@@ -47,8 +51,8 @@ class Endpoints:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; raises only what ends a connection."""
-        exchange = Exchange(request, self._limits)
         path = path_of(request.raw_path)
+        exchange = Exchange(request, self._limits_of(path))
         dialect = DIALECTS.get(path)
         speaker = dialect.speaker if dialect else speaker_of(exchange.headers)
         exchange.tell({speaker.id_header: exchange.request_id})
@@ -80,6 +84,11 @@ class Endpoints:
                 self._metrics.answered(name, exchange.served, exchange.status)
         return exchange.response
 
+    def _limits_of(self, path: str) -> Limits:
+        if path == DETECT and self._detection is not None:
+            return self._detection.limits
+        return self._limits
+
     async def _run(
         self,
         request: web.BaseRequest,
@@ -94,6 +103,9 @@ class Endpoints:
         elif path == MODELS or path.startswith(f"{MODELS}/"):
             _allow(request, "GET")
             await self._models(unquote(path), exchange, speaker)
+        elif path == DETECT and self._detection is not None:
+            _allow(request, "POST")
+            await self._detection.run(exchange, request.remote)
         elif path in self._public:
             _allow(request, "GET")
             headers = {"content-type": "application/json", "cache-control": "max-age=300"}

@@ -60,6 +60,7 @@ class Metrics:
         self._make_parts()
         self._make_upstreams()
         self._make_files()
+        self._make_detection()
 
     def _make_calls(self) -> None:
         make = self.families
@@ -189,6 +190,18 @@ class Metrics:
             "log_lines_lost", "Log lines dropped because nobody reads standard error fast enough."
         )
 
+    def _make_detection(self) -> None:
+        make = self.families
+        self._detections = make.counter("detections", "Verdicts of /detect.", "verdict")
+        self._detections_refused = make.counter(
+            "detections_refused",
+            "Requests of /detect without a verdict: rate (of one address) or down.",
+            "reason",
+        )
+        self._detection_seconds = make.timing(
+            "detection_seconds", "From a text for /detect to its verdict.", _SECONDS
+        )
+
     def upstream(self, name: str) -> UpstreamSeries:
         """Return the series of an upstream of the configuration."""
         return UpstreamSeries(
@@ -236,6 +249,15 @@ class Metrics:
         self._reloads.labels("failed" if accounts is None else "done").inc()
         if accounts is not None:
             self.accounts.set(accounts)
+
+    def detected(self, verdict: str, seconds: float) -> None:
+        """Count a verdict of /detect, of the detector's few."""
+        self._detections.labels(verdict).inc()
+        self._detection_seconds.observe(seconds)
+
+    def detections_refused(self, reason: str) -> None:
+        """Count a request of /detect without a verdict: `rate` or `down`."""
+        self._detections_refused.labels(reason).inc()
 
     def publish(self) -> None:
         """Hand on what was counted since the last time; `render` does it by itself."""

@@ -21,6 +21,8 @@ from proxy.acceptor import bind
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
+from proxy.detection import DETECT, Detection, DetectorProcess
+from proxy.detection.process import setup_of
 from proxy.dialects import DIALECTS
 from proxy.embedders.engine import EngineEmbedder
 from proxy.endpoints import MODELS, Endpoints
@@ -69,7 +71,7 @@ def load_material(config: Config) -> Material:
     manifest = keyring.manifest(config.manifest)
     if config.redis.url is not None:
         Address.of(config.redis.url.get_secret_value())
-    passthrough.check(config.passthrough, (MODELS, *DIALECTS))
+    passthrough.check(config.passthrough, (MODELS, WELL_KNOWN, DETECT, *DIALECTS))
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)
@@ -178,10 +180,13 @@ class Gateway:
         )
         untouched = passthrough.passages(config.passthrough, pipeline, self._upstreams)
         signed = config.provenance.headers and config.provenance.sign
-        public = {
-            WELL_KNOWN: description(material.keyring, material.manifest, sign=signed, detect=None)
-        }
-        self._endpoints = Endpoints(pipeline, untouched, public, config.limits, metrics)
+        self._detection = self._open_detection(stack, material)
+        detect = DETECT if self._detection else None
+        keyring, manifest = material.keyring, material.manifest
+        public = {WELL_KNOWN: description(keyring, manifest, sign=signed, detect=detect)}
+        self._endpoints = Endpoints(
+            pipeline, untouched, public, self._detection, limits=config.limits, metrics=metrics
+        )
         await self._open_ports(stack)
         _run_until_closed(stack, self._accounts.watch())
         if self._seat is not None:
@@ -202,6 +207,16 @@ class Gateway:
         registry = CallRegistry(settings, self.metrics, digest_key=key, worker=worker)
         stack.push_async_callback(asyncio.to_thread, registry.close)
         return registry
+
+    def _open_detection(self, stack: AsyncExitStack, material: Material) -> Detection | None:
+        settings = self.config.detection
+        if not settings.enabled:
+            return None
+        setup = setup_of(material.keyring, material.manifest, settings.tokenizer)
+        process = DetectorProcess(setup, settings.timeout_s)
+        stack.push_async_callback(process.close)
+        workers = self._seat.workers if self._seat else 1
+        return Detection(settings, self.config.limits, process, self.metrics, workers)
 
     async def _open_store(self, stack: AsyncExitStack) -> Store:
         settings = self.config.redis
@@ -271,6 +286,7 @@ class Gateway:
             "upstreams": upstreams,
             "keyring": {"epoch": self._epoch},
             "registry": self._registry is None or self._registry.healthy,
+            "detection": self._detection.process.state if self._detection else "off",
         }
 
 

@@ -24,6 +24,7 @@ environment overrides the file where a variable is named.
 """
 _SHAPES: dict[Any, str] = {dict: "mapping of sections", list: "list of sections"}
 _NAMES: dict[Any, str] = {
+    bool: "true or false",
     int: "integer",
     float: "number",
     str: "text",

@@ -205,6 +205,8 @@ def _resolved(config: Config, base: Path) -> Config:
     if config.registry is not None:
         file = resolve(config.registry.path)
         paths["registry"] = config.registry.model_copy(update={"path": file})
+    tokenizer = resolve(config.detection.tokenizer)
+    paths["detection"] = config.detection.model_copy(update={"tokenizer": tokenizer})
     paths["upstreams"] = [_resolved_upstream(upstream, resolve) for upstream in config.upstreams]
     return config.model_copy(update=paths)
 

@@ -155,8 +155,8 @@ class Detection(Section):
     """A public endpoint, POST /detect, that tells whether a text carries the site's mark."""
 
     enabled: Switch = Field(default=False, description="Open it; needs the `detect` extra.")
-    tokenizer: Text | None = Field(
-        default=None, description="Directory or file of the model's tokenizer."
+    tokenizer: File | None = Field(
+        default=None, description="Directory or file of the marked model's tokenizer."
     )
     requests_per_minute: PositiveInt = Field(default=10, description="For one client address.")
     max_characters: PositiveInt = Field(default=50_000, description="Longest text (413).")
