@@ -107,4 +107,10 @@ def error_object(error: CallError) -> dict[str, object]:
 
 def _model(name: str, created: int) -> dict[str, str]:
     created_at = f"{datetime.fromtimestamp(created, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return {"type": "model", "id": name, "display_name": name, "created_at": created_at}
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": created_at,
+        "lifecycle": "active",  # since version 2026-10-21 of the API
+    }
