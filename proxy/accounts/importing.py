@@ -10,7 +10,7 @@ import csv
 import json
 import re
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,6 @@ from proxy.accounts.records import (
     Overrides,
     Record,
     check,
-    check_served,
     effective_tier,
     hash_key,
     new_key,
@@ -91,7 +90,7 @@ def apply(
     rows: Iterable[Row],
     *,
     tiers: Mapping[str, Tier],
-    served: Collection[str],
+    served: frozenset[str],
     update: bool,
 ) -> Imported:
     """Put the rows of a file into a book; raises AccountsError."""
@@ -100,10 +99,9 @@ def apply(
     for row in rows:
         with mistakes.at(row.line):
             if row.name in book and not update:
-                raise AccountsError(f"there is an account {row.name} already (see --update)")
+                raise AccountsError("name: there is such an account already (see --update)")
             record = _updated(book, row, now) if row.name in book else _added(book, row, now, done)
-            effective_tier(record, tiers)
-            check_served(record.models, served)
+            _check_known(record, tiers, served)
             for key in record.keys:
                 if taken.setdefault(key.hash, row.name) != row.name:
                     raise AccountsError("key: it is another account's too")
@@ -111,6 +109,14 @@ def apply(
     mistakes.tell()
     done.updated = len(book.changed) - done.added
     return done
+
+
+def _check_known(record: Record, tiers: Mapping[str, Tier], served: frozenset[str]) -> None:
+    if record.tier not in tiers:
+        raise AccountsError(f"tier: expected one of {', '.join(sorted(tiers))}")
+    if not served >= {*(record.models or ())}:
+        raise AccountsError(f"models: expected any of {', '.join(sorted(served))}")
+    effective_tier(record, tiers)
 
 
 def _added(book: Book, row: Row, now: str, done: Imported) -> Record:
@@ -170,12 +176,10 @@ def _from_cells(columns: list[str], cells: list[str]) -> dict[str, Any] | Accoun
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
-    unknown = [column for column in columns if column not in COLUMNS]
-    if unknown or "name" not in columns or len(set(columns)) != len(columns):
-        what = f"got {unknown[0]!r}" if unknown else f"got {', '.join(columns) or 'nothing'}"
+    if "name" not in columns or not {*columns} <= {*COLUMNS} or len({*columns}) != len(columns):
         raise AccountsError(
             f"{path}: line 1: expected the columns name and any of {', '.join(COLUMNS[1:])}, "
-            f"each once; {what}"
+            "each once"
         )
 
 
@@ -196,7 +200,7 @@ def _row(line: int, content: Any) -> Row:
         raise AccountsError("expected a JSON object")
     for name in content:
         if name not in COLUMNS:
-            raise AccountsError(f"{name}: unknown; expected any of {', '.join(COLUMNS)}")
+            raise AccountsError(f"unknown member; expected any of {', '.join(COLUMNS)}")
     fields = {name: content[name] for name in _FIELDS if name in content}
     if "tier" in fields:
         fields["tier"] = fields["tier"] or _DEFAULT_TIER
@@ -240,7 +244,7 @@ def _check_distinct(rows: list[Row], mistakes: _Mistakes) -> None:
     for row in rows:
         with mistakes.at(row.line):
             if first.setdefault(row.name, row.line) != row.line:
-                raise AccountsError(f"name: {row.name} is in line {first[row.name]} already")
+                raise AccountsError(f"name: the same as in line {first[row.name]}")
 
 
 class _Mistakes:

@@ -60,13 +60,20 @@ class RedisStore:
     """The accounts that a Redis or Valkey holds."""
 
     def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
-        """Connect on first use. No command is sent twice: a commit may have gone through."""
-        self._redis: Any = Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        """Connect on first use; raises AccountsError for a bad URL.
+
+        No command is sent twice: a commit may have gone through.
+        """
+        try:
+            self._redis: Any = Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+            self._redis.connection_pool.make_connection()  # connects to nothing yet
+        except (TypeError, ValueError):  # their texts may quote the URL
+            raise AccountsError("redis.url: redis-py does not understand it") from None
         self._commit, self._swap = (
             self._redis.register_script(
                 resources.files("proxy.accounts").joinpath(name).read_text("utf-8")

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from running import Site
 from test_gateway_cli import azeotrope, complaint
 
 from proxy.accounts.book import AccountStore, Book
+from proxy.accounts.importing import COLUMNS, apply, read_rows
 from proxy.accounts.places import open_store
-from proxy.accounts.records import Overrides
+from proxy.accounts.records import Overrides, new_header
 from proxy.commands.accounts import accounts
-from proxy.config import load
+from proxy.config import Tier, load
 from proxy.errors import AccountsError
 from proxy.reload import load_file
 
@@ -123,10 +126,10 @@ def test_brought_keys_are_hashed_and_need_a_private_file(site: Site) -> None:
         (['{"owner":"x"}'], "line 2: name: expected 1 to 64"),
         (['{"name":7}'], "line 2: name: Expected `str`, got `int`"),
         (['{"name":"b b"}'], "line 2: name: expected 1 to 64"),
-        (['{"name":"bob","colour":"red"}'], "line 2: colour: unknown"),
-        (['{"name":"bob","tier":"gold"}'], "line 2: expected a tier of the configuration"),
+        (['{"name":"bob","colour":"red"}'], "line 2: unknown member"),
+        (['{"name":"bob","tier":"gold"}'], "line 2: tier: expected one of default, tiny"),
         (['{"name":"bob","models":"m"}'], "line 2: models: Expected"),
-        (['{"name":"bob","models":["x"]}'], "line 2: x is not served"),
+        (['{"name":"bob","models":["x"]}'], "line 2: models: expected any of m, n"),
         (['{"name":"bob","models":[]}'], "line 2: models: expected names"),
         (['{"name":"bob","burst":0}'], "line 2: limits.burst: Expected `int` >= 1"),
         (['{"name":"bob","tier":"tiny","burst":9}'], "line 2: burst: expected at most"),
@@ -134,8 +137,8 @@ def test_brought_keys_are_hashed_and_need_a_private_file(site: Site) -> None:
         (['{"name":"bob","key":"short"}'], "line 2: key: expected 24 to 256"),
         (['{"name":"bob","key":"with a space in the midst of it"}'], "line 2: key: expected 24"),
         (['{"name":"bob","owner":"\\u001b[2J"}'], "line 2: owner: expected"),
-        (['{"name":"alice"}'], "line 2: there is an account alice already"),
-        (['{"name":"bob"}', '{"name":"bob"}'], "line 3: name: bob is in line 2 already"),
+        (['{"name":"alice"}'], "line 2: name: there is such an account already"),
+        (['{"name":"bob"}', '{"name":"bob"}'], "line 3: name: the same as in line 2"),
         (
             [f'{{"name":"bob","key":"{KEY}"}}', f'{{"name":"eve","key":"{KEY}"}}'],
             "line 3: key: it is another account's too",
@@ -162,7 +165,7 @@ def test_a_mistake_is_told_by_its_line_and_nothing_is_imported(
     [
         ("", "line 1: expected the columns name"),
         ("owner\nx\n", "line 1: expected the columns name"),
-        ("name,colour\nbob,red\n", "got 'colour'"),
+        ("name,colour\nbob,red\n", "line 1: expected the columns name"),
         ("name,name\nbob,bob\n", "each once"),
         ("name,owner\nbob\n", "line 2: expected 2 cells, got 1"),
         ('name\n"bob\n', "cannot be read"),
@@ -249,3 +252,51 @@ def test_24000_accounts_are_imported_at_once(here: Path) -> None:
     assert time.monotonic() - begun < 60  # a few seconds; this is for a machine under load
     assert sorted(record.number for record in book(here)) == list(range(1, 24_002))
     assert len((here / "keys.csv").read_text().splitlines()) == 24_001
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.sampled_from(["bob", "m", "default", "tiny", KEY]),
+    st.lists(st.one_of(st.text(), st.just(KEY)), max_size=2),
+)
+OBJECTS = st.lists(st.dictionaries(st.sampled_from(COLUMNS), CELLS), max_size=4)
+LINES = OBJECTS.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())
+TEXTS = st.one_of(st.text(max_size=5), st.just(KEY))
+TABLES = st.lists(st.lists(TEXTS, min_size=4, max_size=4), max_size=4).map(
+    lambda rows: "\n".join(["name,tier,models,key", *map(",".join, rows)]).encode(
+        "utf-8", "surrogatepass"
+    )
+)
+
+
+@given(
+    st.sampled_from([".csv", ".jsonl"]),
+    st.one_of(st.binary(), st.just(KEY.encode()), LINES, TABLES),
+)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_file_is_imported_or_refused_in_words(
+    tmp_path: Path, suffix: str, content: bytes
+) -> None:
+    path = tmp_path / f"any{suffix}"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    book = Book(new_header(), ())
+    tiers = {"default": Tier(requests_per_minute=60), "tiny": Tier(requests_per_minute=2)}
+    try:
+        rows = read_rows(path)
+        done = apply(book, path, rows, tiers=tiers, served=frozenset({"m"}), update=False)
+    except AccountsError as error:
+        refusal = str(error)
+    else:
+        refusal = None
+        assert done.added == len(rows) == len(book)
+        assert all(key.startswith("az-") for key in done.keys.values())
+
+    assert refusal is None or refusal.startswith(str(path))
+    assert refusal is None or KEY not in refusal

@@ -309,6 +309,14 @@ def test_a_redis_that_is_away_is_told_without_its_url() -> None:
     assert str(caught.value) == "the accounts in Redis: ConnectionError"
 
 
+@pytest.mark.parametrize("rest", [":port/0", ":1/0?colour=red", ":1/0?socket_timeout=long"])
+def test_a_url_that_is_none_is_told_without_it(rest: str) -> None:
+    with pytest.raises(AccountsError) as caught:
+        RedisStore(f"redis://user:the-secret-password@127.0.0.1{rest}")
+
+    assert str(caught.value) == "redis.url: redis-py does not understand it"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
