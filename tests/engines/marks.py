@@ -57,11 +57,13 @@ class Keys:
             "AZEOTROPE_MANIFEST": str(self.manifest_path),
         }
 
-    def ticket(self, account: int, *, seconds: int = 3600, forged: bool = False) -> str:
+    def ticket(
+        self, account: int, *, call: int = 0, seconds: int = 3600, forged: bool = False
+    ) -> str:
         ticket = Ticket(
             epoch=self.keyring.current.epoch,
             account=account,
-            call=call_number(account),
+            call=call or call_number(account),
             delta_millinats=DELTA_MILLINATS,
             level=0,
             expires=int(time.time()) + seconds,

@@ -1,0 +1,72 @@
+"""The official clients before the built-in engine: chat completions and completions."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import client_checks
+import pytest
+from client_checks import Check
+from engine_cases import CASES
+from faithful_checks import assert_same, calls, last_call, straight, through
+from gateway import CLIENTS, Gateway, gateway
+from marks import Keys
+from server_process import Server, free_port, running
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+
+SPOKEN = [
+    "chat",
+    "chat-stream",
+    "chat-stream-usage",
+    "chat-two-choices",
+    "completions",
+    "completions-stream",
+    "completions-stream-usage",
+]
+CHECKS = [
+    client_checks.chat,
+    client_checks.chat_stream,
+    client_checks.chat_async,
+    client_checks.completions,
+    client_checks.models,
+    client_checks.errors,
+]
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "proxy", "engine", "--model", model, "--served-name", "smol"),
+        *("--port", str(port), "--keys", keys.engine, "--manifest", keys.manifest_path),
+    ]
+    directory = tmp_path_factory.mktemp("builtin")
+    with running(command, directory, port=port, ready="/health", environment={}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served(
+    engine: Server, keys: Keys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("gateway"), keys, engine, CLIENTS) as running_gateway:
+        yield running_gateway
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_official_clients_do_not_notice(served: Gateway, check: Check) -> None:
+    check(served)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_an_answer_is_what_the_engine_says_to_the_same_ticket(
+    engine: Server, served: Gateway, keys: Keys, name: str
+) -> None:
+    before = len(calls(served))
+    came = through(served, name, "assistant")
+    entry = last_call(served, before)
+    ticket = keys.ticket(entry["account"], call=entry["call"])
+    added = {"stream_options": {"include_usage": True}} if CASES[name][1].get("stream") else {}
+    own = straight(engine, name, vllm_xargs={"azeotrope": ticket}, **added)
+    assert_same(engine, came, own, name)
