@@ -41,9 +41,9 @@ def chat_stream(served: Gateway) -> None:
         model=MODEL, messages=_sea(), max_tokens=16
     ) as stream:
         deltas = [event.delta for event in stream if event.type == "content.delta"]
-        final = stream.get_final_completion()
+        whole = stream.current_completion_snapshot
     assert len(deltas) > 1
-    assert "".join(deltas) == final.choices[0].message.content
+    assert "".join(deltas) == whole.choices[0].message.content
 
 
 def chat_async(served: Gateway) -> None:

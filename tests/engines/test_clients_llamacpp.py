@@ -79,8 +79,8 @@ def test_an_answer_is_the_engines_own_byte_for_byte(
 def test_embeddings_are_the_engines_own_byte_for_byte(
     embedding_engine: Server, embedding: Gateway
 ) -> None:
-    came, own = through(embedding, "embeddings"), straight(embedding_engine, "embed")
-    assert_same(embedding_engine, came, own, "embed")
+    came, own = through(embedding, "embeddings"), straight(embedding_engine, "embeddings")
+    assert_same(embedding_engine, came, own, "embeddings")
     assert len(own.body) > 1000
 
 
