@@ -68,7 +68,13 @@ def chat_async(served: Gateway) -> None:
 
 def chat_tools(served: Gateway) -> None:
     tools: Any = [{"type": "function", "function": TOOL}]
-    asked: dict[str, Any] = {"model": MODEL, "messages": OSLO, "tools": tools, "max_tokens": 60}
+    asked: dict[str, Any] = {
+        "model": MODEL,
+        "messages": OSLO,
+        "tools": tools,
+        "max_tokens": 200,
+        "temperature": 0,
+    }
     create = served.client("alice").chat.completions.create
     answer = create(**asked, tool_choice="required")
     calls = answer.choices[0].message.tool_calls

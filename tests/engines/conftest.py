@@ -1,6 +1,7 @@
 """Real engines for the tests: vLLM in an environment of its own."""
 
 import subprocess
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def model() -> Path:
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys.create(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def mild_keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Keys of a mark that leaves a small model able to finish a JSON object."""
+    return Keys.create(tmp_path_factory.mktemp("mild"), delta_millinats=2000)
+
+
+@pytest.fixture(scope="session")
+def vllm(start_vllm: StartVllm, mild_keys: Keys) -> Iterator[Server]:
+    """One vLLM with our plugin, for everything that asks through a gateway: a minute to start."""
+    tools = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+    with start_vllm(mild_keys.environment(), *tools) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from gateway import Gateway
 from server_process import Server
 
 
-def through(served: Gateway, name: str, model: str = "plain") -> Answered:
-    """Answer to a case through the gateway, as alice."""
+def through(served: Gateway, name: str, model: str = "plain", account: str = "alice") -> Answered:
+    """Answer to a case through the gateway."""
     path, body = CASES[name]
-    return ask(served.server.url, path, {"model": model, **body}, served.api_keys["alice"])
+    return ask(served.server.url, path, {"model": model, **body}, served.api_keys[account])
 
 
 def straight(engine: Server, name: str, **more: Any) -> Answered:
@@ -22,7 +22,7 @@ def straight(engine: Server, name: str, **more: Any) -> Answered:
     return ask(engine.url, path, {"model": "smol", **body, **more})
 
 
-def assert_same(engine: Server, came: Answered, own: Answered, name: str) -> None:
+def assert_same(came: Answered, own: Answered, name: str) -> None:
     """Assert that a client would have got the same of the engine, byte for byte."""
     assert (came.status, came.content_type) == (own.status, own.content_type)
     if _usage_was_added(name):
@@ -32,22 +32,20 @@ def assert_same(engine: Server, came: Answered, own: Answered, name: str) -> Non
         assert came.masked() == own.masked()
 
 
-def last_call(served: Gateway, calls_before: int) -> dict[str, Any]:
-    """Registry's entry of the call that was made since there were `calls_before` of them."""
+def call_of(served: Gateway, account: str) -> dict[str, Any]:
+    """Registry's entry of the only call of an account."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        lines = calls(served)
-        if len(lines) > calls_before:
-            return lines[-1]
+        for line in _lines(served):
+            entry: dict[str, Any] = json.loads(line)
+            if entry["name"] == account:
+                return entry
         time.sleep(0.05)
     raise AssertionError("the call was not recorded")
 
 
-def calls(served: Gateway) -> list[dict[str, Any]]:
-    """All entries of the gateway's call registry."""
-    if not served.registry.exists():
-        return []
-    return [json.loads(line) for line in served.registry.read_text().splitlines()]
+def _lines(served: Gateway) -> list[str]:
+    return served.registry.read_text().splitlines() if served.registry.exists() else []
 
 
 def _usage_was_added(name: str) -> bool:

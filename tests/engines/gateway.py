@@ -72,7 +72,14 @@ class Gateway:
 
 
 @contextmanager
-def gateway(directory: Path, keys: Keys, upstream: Server, names: list[str]) -> Iterator[Gateway]:
+def gateway(
+    directory: Path,
+    keys: Keys,
+    upstream: Server,
+    names: list[str],
+    *,
+    delta: float | None = None,
+) -> Iterator[Gateway]:
     """Start a gateway before `upstream`, whose model "smol" clients know by two names.
 
     "assistant" gets a ticket with every call, "plain" nothing of ours.
@@ -93,6 +100,7 @@ def gateway(directory: Path, keys: Keys, upstream: Server, names: list[str]) -> 
                 "models": {"assistant": "smol", "plain": "smol"},
             }
         ],
+        "mark": {"delta": delta},
         "models": {"plain": {"embedder": "none"}},
     }
     config = directory / "azeotrope.yaml"

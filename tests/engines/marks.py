@@ -27,11 +27,17 @@ class Keys:
     stranger: Keyring
 
     @classmethod
-    def create(cls, directory: Path, tokenizer: TokenizerPin | None = None) -> "Keys":
+    def create(
+        cls,
+        directory: Path,
+        tokenizer: TokenizerPin | None = None,
+        *,
+        delta_millinats: int = DELTA_MILLINATS,
+    ) -> "Keys":
         keyring = create_keyring(
             directory / "keyring.json",
             directory / "manifest.json",
-            parameters=Parameters(delta_millinats=DELTA_MILLINATS),
+            parameters=Parameters(delta_millinats=delta_millinats),
             tokenizer=tokenizer,
         )
         keyring.export("engine", directory / "engine.json")
@@ -64,7 +70,7 @@ class Keys:
             epoch=self.keyring.current.epoch,
             account=account,
             call=call or call_number(account),
-            delta_millinats=DELTA_MILLINATS,
+            delta_millinats=self.manifest.delta_millinats,
             level=0,
             expires=int(time.time()) + seconds,
         )

@@ -8,7 +8,7 @@ import client_checks
 import pytest
 from client_checks import Check
 from engine_cases import CASES
-from faithful_checks import assert_same, calls, last_call, straight, through
+from faithful_checks import assert_same, call_of, straight, through
 from gateway import CLIENTS, Gateway, gateway
 from marks import Keys
 from server_process import Server, free_port, running
@@ -50,7 +50,8 @@ def engine(model: Path, keys: Keys, tmp_path_factory: pytest.TempPathFactory) ->
 def served(
     engine: Server, keys: Keys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("gateway"), keys, engine, CLIENTS) as running_gateway:
+    names = [*CLIENTS, *SPOKEN]
+    with gateway(tmp_path_factory.mktemp("gateway"), keys, engine, names) as running_gateway:
         yield running_gateway
 
 
@@ -63,10 +64,9 @@ def test_the_official_clients_do_not_notice(served: Gateway, check: Check) -> No
 def test_an_answer_is_what_the_engine_says_to_the_same_ticket(
     engine: Server, served: Gateway, keys: Keys, name: str
 ) -> None:
-    before = len(calls(served))
-    came = through(served, name, "assistant")
-    entry = last_call(served, before)
+    came = through(served, name, "assistant", account=name)
+    entry = call_of(served, name)
     ticket = keys.ticket(entry["account"], call=entry["call"])
     added = {"stream_options": {"include_usage": True}} if CASES[name][1].get("stream") else {}
     own = straight(engine, name, vllm_xargs={"azeotrope": ticket}, **added)
-    assert_same(engine, came, own, name)
+    assert_same(came, own, name)

@@ -11,23 +11,18 @@ from typing import Any
 import pytest
 from gateway import Gateway, gateway
 from marks import Keys
-from server_process import Server, StartVllm
+from server_process import Server
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def engine(start_vllm: StartVllm, keys: Keys) -> Iterator[Server]:
-    with start_vllm(keys.environment()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def served(
-    engine: Server, keys: Keys, tmp_path_factory: pytest.TempPathFactory
+    vllm: Server, mild_keys: Keys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("gateway")
-    with gateway(directory, keys, engine, ["alice", "bob"]) as running_gateway:
+    # Strong, so that a small model's few tokens name one account among 24,000.
+    with gateway(directory, mild_keys, vllm, ["alice", "bob"], delta=6.0) as running_gateway:
         yield running_gateway
 
 
@@ -74,31 +69,33 @@ def judged(served: Gateway, keys: Keys, model: Path, text: str, calls: int) -> d
     return dict(json.loads(done.stdout))
 
 
-def test_the_detector_names_whose_answer_it_is(served: Gateway, keys: Keys, model: Path) -> None:
+def test_the_detector_names_whose_answer_it_is(
+    served: Gateway, mild_keys: Keys, model: Path
+) -> None:
     texts = {
         "alice": ask(served, "alice", stream=True),
         "bob": ask(served, "bob", stream=False),
     }
     calls = [json.loads(line) for line in _registry_lines(served, 2)]
     for name, text in texts.items():
-        verdict = judged(served, keys, model, text, calls=2)
+        verdict = judged(served, mild_keys, model, text, calls=2)
         (call,) = [entry for entry in calls if entry["name"] == name]
         assert verdict["verdict"] == "marked"
         assert verdict["account"]["number"] == call["account"]
 
 
-def test_a_client_cannot_escape_the_mark(served: Gateway, engine: Server, keys: Keys) -> None:
+def test_a_client_cannot_escape_the_mark(served: Gateway, vllm: Server, mild_keys: Keys) -> None:
     """Fields that vLLM obeys, and that would put the answer out of the mark's reach."""
-    before = engine.counters("azeotrope_engine_requests_total", "ticket")
+    before = vllm.counters("azeotrope_engine_requests_total", "ticket")
     escape = {
-        "vllm_xargs": {"azeotrope": keys.ticket(77, forged=True)},
+        "vllm_xargs": {"azeotrope": mild_keys.ticket(77, forged=True)},
         "watermarking": False,
         "use_beam_search": True,
     }
     assert ask(served, "alice", stream=False, max_tokens=8, extra_body=escape)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        after = engine.counters("azeotrope_engine_requests_total", "ticket")
+        after = vllm.counters("azeotrope_engine_requests_total", "ticket")
         if after != before:
             break
         time.sleep(0.1)
