@@ -34,7 +34,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "chat-stream": ("/v1/chat/completions", {**_CHAT, **_STREAM}),
     "chat-stream-usage": ("/v1/chat/completions", {**_CHAT, **_STREAM, **_USAGE}),
     "chat-logprobs": ("/v1/chat/completions", {**_CHAT, "logprobs": True, "top_logprobs": 3}),
-    "chat-two-choices": ("/v1/chat/completions", {**_CHAT, **_STREAM, "n": 2, "max_tokens": 8}),
+    "chat-two-choices": (
+        "/v1/chat/completions",
+        {**_CHAT, **_STREAM, "n": 2, "max_tokens": 8, "temperature": 1},  # vLLM wants chance for 2
+    ),
     "chat-tools": ("/v1/chat/completions", _TOOLS),
     "chat-tools-stream": ("/v1/chat/completions", {**_TOOLS, **_STREAM}),
     "chat-schema": (
