@@ -87,7 +87,8 @@ class Pipeline:
             ticket = self._ticket(call, verdict)
             render = partial(_render, dialect, question, ticket)
             settlement.sending()
-            with closing(await route.post(dialect, render, exchange.headers)) as answer:
+            sending = route.post(dialect, render, exchange.headers, settlement.traceparent)
+            with closing(await sending) as answer:
                 settlement.upstream = answer.upstream_name
                 await self.relay.run(answer, call, exchange, settlement, ticket)
 

@@ -40,6 +40,7 @@ from proxy.registry import CallRegistry
 from proxy.relay import Relay
 from proxy.reload import watched_accounts
 from proxy.settle import Settler
+from proxy.telemetry import Tracer
 from proxy.upstream import Endpoint, Watcher, routes_of, tls_context
 from watermark.copies import digest_key
 from watermark.keys import Keyring
@@ -161,7 +162,7 @@ class Gateway:
         self._registry = self._open_registry(stack, material)
         self._store = await self._open_store(stack)
         self._open_upstreams(stack, material)
-        self._settler = Settler(self._registry, metrics, self._epoch)
+        self._settler = Settler(self._registry, metrics, self._epoch, self._open_tracer(stack))
         share, index = (seat.workers, seat.number) if (seat := self._seat) else (1, 0)
         local = LocalLimiter(time.monotonic, time.time, share=share, index=index)
         guard = RateGuard(self._store, local, metrics)
@@ -217,6 +218,14 @@ class Gateway:
         stack.push_async_callback(process.close)
         workers = self._seat.workers if self._seat else 1
         return Detection(settings, self.config.limits, process, self.metrics, workers)
+
+    def _open_tracer(self, stack: AsyncExitStack) -> Tracer | None:
+        settings = self.config.telemetry
+        if settings.otlp_endpoint is None:
+            return None
+        tracer = Tracer(settings, self.config.upstreams)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
+        return tracer
 
     async def _open_store(self, stack: AsyncExitStack) -> Store:
         settings = self.config.redis

@@ -15,6 +15,7 @@ from proxy.errors import CallError, Kind
 from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.registry import CallRegistry, Entry
+from proxy.telemetry import Trace, Tracer
 
 _log = logging.getLogger(__name__)
 _CLIENT_CLOSED = 499  # as nginx logs it: no status ever reached the client
@@ -24,9 +25,16 @@ _UPSTREAM = frozenset({Kind.UPSTREAM_BROKEN, Kind.UPSTREAM_UNREACHABLE})
 class Settler:
     """Opens the settlements of calls; knows where they are recorded."""
 
-    def __init__(self, registry: CallRegistry | None, metrics: Metrics, epoch: int) -> None:
+    def __init__(
+        self,
+        registry: CallRegistry | None,
+        metrics: Metrics,
+        epoch: int,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.draining_is_over = False
         self.metrics = metrics
+        self.tracer = tracer
         self.wants_texts = registry is not None and registry.digests
         self._registry = registry
         self._epoch = epoch
@@ -85,10 +93,20 @@ class Settlement:
         self._settler = settler
         self._exchange = exchange
         self._sent: float | None = None
+        self._trace: Trace | None = None
 
     def __enter__(self) -> Settlement:
         self._settler.metrics.open_calls.inc()
+        tracer, exchange = self._settler.tracer, self._exchange
+        if tracer is not None:
+            age_s = time.perf_counter() - exchange.received
+            self._trace = tracer.begin(self.call, exchange.headers, age_s)
         return self
+
+    @property
+    def traceparent(self) -> str | None:
+        """Header for the engine, None where calls are not traced."""
+        return None if self._trace is None else self._trace.traceparent
 
     @property
     def usage(self) -> Usage | None:
@@ -123,6 +141,18 @@ class Settlement:
         end, status = self._settler.end_of(error), self._status(error)
         self._settler.record(self, end, status)
         self._write_log(error, end, status, now)
+        if self._trace is not None:
+            self._end_trace(self._trace, end, status)
+
+    def _end_trace(self, trace: Trace, end: str, status: int) -> None:
+        first, begun = self._exchange.first_byte, self._exchange.received
+        trace.end(
+            upstream=self.upstream,
+            end=end,
+            status=status,
+            usage=self.usage,
+            first_byte_s=None if first is None else first - begun,
+        )
 
     def _status(self, error: BaseException | None) -> int:
         if self._exchange.status is not None:

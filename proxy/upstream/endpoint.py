@@ -72,10 +72,16 @@ class Endpoint:
         return self._dialects is None or dialect in self._dialects
 
     async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], forwarded: Iterable[str]
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        forwarded: Iterable[str],
+        traceparent: str | None = None,
     ) -> Answer:
         """Send a call and wait for the head of its answer; raises CallError."""
-        return await self._call(self._heads.post(path, len(body), headers, forwarded), body)
+        head = self._heads.post(path, len(body), headers, forwarded, traceparent)
+        return await self._call(head, body)
 
     async def pass_on(
         self,

@@ -30,12 +30,17 @@ class RequestHeads:
         self._rendered: dict[str, bytes] = {}
 
     def post(
-        self, path: str, length: int, headers: Mapping[str, str], forwarded: Iterable[str]
+        self,
+        path: str,
+        length: int,
+        headers: Mapping[str, str],
+        forwarded: Iterable[str],
+        traceparent: str | None = None,
     ) -> bytes:
         """Return the head of a POST of JSON; `path` comes from a fixed set.
 
         Of the client's headers those named in `forwarded` go on, beside `accept` and
-        `user-agent`. Raises CallError.
+        `user-agent`; `traceparent` is ours. Raises CallError.
         """
         fixed = self._rendered.get(path)
         if fixed is None:
@@ -43,6 +48,8 @@ class RequestHeads:
                 b"content-type: application/json\r\n"
             )
         own = _lines(headers, (*_SENT, *forwarded))
+        if traceparent is not None:
+            own += b"traceparent: %b\r\n" % traceparent.encode("ascii")
         return b"%b%bcontent-length: %d\r\n\r\n" % (fixed, own, length)
 
     def untouched(

@@ -102,11 +102,12 @@ class Route:
         dialect: Dialect,
         render: Callable[[str], bytes],
         headers: Mapping[str, str],
+        traceparent: str | None = None,
     ) -> Answer:
         """Send a call and wait for the head of its answer; raises CallError.
 
         `render` gives the body for an upstream from the model's name there; of the client's
-        `headers` those go on that the dialect forwards.
+        `headers` those go on that the dialect forwards; `traceparent` is ours.
         """
         tried: list[Target] = []
         error: CallError | None = None
@@ -115,7 +116,7 @@ class Route:
                 tried[-1].endpoint.series.retries.inc()
             try:
                 return await target.endpoint.post(
-                    dialect.path, render(target.model), headers, dialect.forwarded
+                    dialect.path, render(target.model), headers, dialect.forwarded, traceparent
                 )
             except CallError as failure:
                 if failure.kind is not Kind.UPSTREAM_UNREACHABLE:
