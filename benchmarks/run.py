@@ -22,6 +22,7 @@ BENCHMARKS = (
     "null",
     "power",
     "quality",
+    "registry",
     "shares",
     "soak",
     "store",

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import os
+import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
@@ -28,6 +30,11 @@ _log = logging.getLogger(__name__)
 LEVEL = 1e-5
 MOST_WAITING = 8
 _START_S = 120.0
+# Not the rest of the environment: it may hold passwords, and the process reads strangers' texts.
+_INHERITED = re.compile(
+    "PATH$|HOME$|TMPDIR$|LANG$|LC_|XDG_|PYTHON|VIRTUAL_ENV$|LD_LIBRARY_PATH$|AZEOTROPE_CACHE$"
+    "|NUMBA_|OMP_|RAYON_"
+)
 _NEEDED = ("fastokens", "numba", "tokenizers")
 
 
@@ -100,6 +107,7 @@ class DetectorProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
+            env={name: value for name, value in os.environ.items() if _INHERITED.match(name)},
             start_new_session=True,  # Ctrl-C is for the gateway, which drains first
         )
         answer = await self._ask(process, self._setup, _START_S)

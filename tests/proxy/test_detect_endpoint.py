@@ -70,6 +70,10 @@ def opened(start: Start, golden_keys: tuple[Path, Path], model_dir: Path) -> Cal
     return run
 
 
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def ask(gateway: Running, text: Any, **options: Any) -> Any:
     return gateway.http.post(f"{gateway.url}/detect", json={"text": text}, **options)
 
@@ -85,8 +89,12 @@ async def state(gateway: Running) -> object:
 
 
 async def test_a_marked_answer_is_told_from_human_text_without_a_key(
-    opened: Any, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    opened: Any,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("UPSTREAM_PASSWORD", "hunter2")
     gateway = await opened()
     assert await state(gateway) == "idle"
     async with ask(gateway, GOLDEN["text"]) as response:
@@ -97,6 +105,7 @@ async def test_a_marked_answer_is_told_from_human_text_without_a_key(
     assert answer == {"verdict": "marked", "level": 1e-5, "format": "az1", "scope": "site"}
     assert await state(gateway) == "running"
     pid = gateway.gateway._detection.process._process.pid  # type: ignore[union-attr]
+    assert b"hunter2" not in environment(pid)
     assert await verdict(gateway, HUMAN) == "not marked"
     assert await verdict(gateway, "") == "inconclusive"
     assert await gateway.metric('azeotrope_detections_total{verdict="marked"}') == 1

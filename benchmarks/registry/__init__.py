@@ -1,0 +1,1 @@
+"""What the call registry and signed headers cost a call, and how fast segments are read."""
