@@ -87,6 +87,31 @@ def test_a_folder_and_a_glob_are_read(folder: Path) -> None:
     assert read(folder / "calls-*.jsonl").calls.numbers.tolist() == [3, 10, 99]
 
 
+def test_segments_that_are_closed_and_converted_meanwhile_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = lines_file(tmp_path / "calls.jsonl", line(2))
+    closed = lines_file(tmp_path / f"{CLOSED}.jsonl", line(1))
+
+    def rotate(path: Path, report: Any) -> Any:
+        if path == closed and closed.exists():
+            parquet_file(closed.with_suffix(".parquet"), line(1))
+            closed.unlink()
+            open_file.rename(tmp_path / "calls-20260302T100000Z-0.jsonl")
+            lines_file(open_file, line(3))
+        return real(path, report)
+
+    real = registries.read_blocks
+    monkeypatch.setattr("watermark.detect.candidates.read_blocks", rotate)
+    candidates = read(open_file)
+    assert candidates.calls.numbers.tolist() == [1, 2, 3]
+    assert [candidates.record(call).time for call in (1, 2, 3)] == [  # type: ignore[union-attr]
+        "time 1",
+        "time 2",
+        "time 3",
+    ]
+
+
 @pytest.mark.parametrize("name", ["nothing.jsonl", "nothing*.jsonl", "no/such/calls.jsonl"])
 def test_a_registry_that_is_not_there_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):

@@ -117,12 +117,13 @@ class Candidates:
         last line without its newline is a write in progress and is left out silently.
         Raises InputError if a file cannot be read.
         """
-        found = []
-        for file in registry_files(path):
-            for block in read_blocks(file, report):
-                found.append(self._columns(block))
-                self._note(block)
-            self._files.append(file)
+        found: list[Calls] = []
+        done: set[Path] = set()
+        # Until there is nothing new: a gateway may close and convert segments meanwhile.
+        while new := [file for file in registry_files(path) if file not in done]:
+            for file in new:
+                found += self._read(file, report)
+            done.update(new)
         self.calls = self.calls.with_more(found)
         added = np.unique(self.calls.accounts)
         self.accounts = np.union1d(self.accounts, added)
@@ -153,6 +154,19 @@ class Candidates:
                     if digest.hex() in (line.digest or ()):
                         found[line.call] = _record(line)
         return [found[call] for call in sorted(found)]
+
+    def _read(self, file: Path, report: Callable[[str], None]) -> list[Calls]:
+        found = []
+        try:
+            for block in read_blocks(file, report):
+                found.append(self._columns(block))
+                self._note(block)
+        except InputError:
+            if file.exists():
+                raise
+            return []  # it has become Parquet
+        self._files.append(file)
+        return found
 
     def _columns(self, block: Block) -> Calls:
         sources = np.full(len(block.numbers), len(self._files), np.int32)
