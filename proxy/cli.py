@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("proxy.commands.serve:serve", "Run the gateway."),
     "accounts": ("proxy.commands.accounts:accounts", "Add, list and change accounts."),
     "config": ("proxy.commands.config:config", "Show an example, the schema, the reference."),
+    "openapi": ("proxy.commands.openapi:openapi", "Print the OpenAPI document of the gateway."),
     "verify-headers": (
         "proxy.commands.verify_headers:verify_headers",
         "Check what a saved response says of its mark.",

@@ -79,7 +79,7 @@ class Endpoints:
                 await self._refuse(exchange, speaker, fault)
         finally:
             if exchange.status is not None:
-                own = NAME if request.path in self._untouched else None
+                own = NAME if path in self._untouched else None
                 name = dialect.name if dialect else own
                 self._metrics.answered(name, exchange.served, exchange.status)
         return exchange.response
@@ -110,8 +110,8 @@ class Endpoints:
             _allow(request, "GET")
             headers = {"content-type": "application/json", "cache-control": "max-age=300"}
             await exchange.reply(Reply(200, headers, self._public[path]))
-        elif request.path in self._untouched:
-            passage = self._untouched[request.path]
+        elif path in self._untouched:
+            passage = self._untouched[path]
             _allow(request, *passage.methods)
             await passage.run(request.method, exchange)
         else:

@@ -57,7 +57,7 @@ class Anthropic:
         Raises CallError (NO_KEY), also where the two differ: it would be unclear who asks.
         """
         own, borne = headers.get("x-api-key", "").strip(), bearer(headers)
-        if own and borne and not hmac.compare_digest(own.encode(), borne.encode()):
+        if own and borne and not hmac.compare_digest(_bytes(own), _bytes(borne)):
             raise CallError(Kind.NO_KEY, "x-api-key and Authorization carry different keys.")
         key = own or borne
         if not key:
@@ -95,6 +95,10 @@ class Anthropic:
 
 
 ANTHROPIC = Anthropic()
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")  # as it came: headers hold any bytes
 
 
 def error_object(error: CallError) -> dict[str, object]:
