@@ -1,4 +1,4 @@
-"""The official openai client, sync and async, in front of the gateway."""
+"""The official clients, sync and async, in front of the gateway."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import anthropic
 import openai
 import pytest
 from fake_upstream import Conversation, FakeUpstream
@@ -194,3 +195,143 @@ async def test_a_client_that_closes_its_stream_cancels_the_engine(
 
     (line,) = await gateway.stop()
     assert line["end"] == "client_closed"
+
+
+def anthropic_client(gateway: Running, key: str | None = None) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(
+        base_url=gateway.url, api_key=key or gateway.site.key, max_retries=0
+    )
+
+
+async def ask_message(client: anthropic.AsyncAnthropic, model: str = "m", **options: Any) -> Any:
+    return await client.messages.create(model=model, max_tokens=9, messages=MESSAGES, **options)
+
+
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "engine-m",
+    "content": [{"type": "text", "text": "Hello"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 2},
+}
+
+
+async def test_errors_reach_the_anthropic_client_as_its_own_exceptions(
+    start: Start, upstream: FakeUpstream, site: Site
+) -> None:
+    tiny = site.add("eager", tier="tiny")
+    gateway = await start(limits={"max_body_bytes": 2000})
+    upstream.answers_whole(json.dumps(MESSAGE).encode())
+
+    with pytest.raises(anthropic.AuthenticationError) as unknown:
+        await ask_message(anthropic_client(gateway, "az-wrong"))
+    assert unknown.value.request_id is not None
+    assert unknown.value.request_id.startswith("req_")
+    with pytest.raises(anthropic.NotFoundError):
+        await ask_message(anthropic_client(gateway), "none")
+    with pytest.raises(anthropic.RequestTooLargeError):
+        await ask_message(anthropic_client(gateway), system="x" * 3000)
+    for _ in range(2):
+        assert (await ask_message(anthropic_client(gateway, tiny))).content[0].text == "Hello"
+    with pytest.raises(anthropic.RateLimitError) as limited:
+        await ask_message(anthropic_client(gateway, tiny))
+    assert limited.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
+    assert int(limited.value.response.headers["retry-after"]) >= 1
+
+
+async def test_an_anthropic_client_retries_when_it_is_told_to(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    answers = iter(["529 Overloaded", "200 OK"])
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.whole(json.dumps(MESSAGE).encode(), next(answers))
+
+    upstream.answers(script)
+    client = anthropic_client(gateway).with_options(max_retries=2)
+
+    assert (await ask_message(client)).content[0].text == "Hello"
+    assert len(upstream.received) == 2
+
+
+async def test_the_anthropic_client_lists_models_in_its_own_shape(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    client = anthropic_client(gateway)
+
+    assert [model.id async for model in client.models.list()] == ["m", "n"]
+    assert (await client.models.retrieve("n")).display_name == "n"
+    with pytest.raises(anthropic.NotFoundError):
+        await client.models.retrieve("none")
+    assert upstream.received == []
+
+
+async def test_a_cut_stream_raises_in_the_anthropic_client(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    begun = {"type": "message_start", "message": {**MESSAGE, "content": []}}
+    upstream.answers_stream(f"event: message_start\ndata: {json.dumps(begun)}\n\n".encode())
+
+    events = aiter(await ask_message(anthropic_client(gateway), stream=True))
+    assert (await anext(events)).type == "message_start"
+    with pytest.raises(anthropic.APIError, match="failed to answer"):
+        await anext(events)
+
+
+@pytest.mark.parametrize("family", [openai.AsyncOpenAI, anthropic.AsyncAnthropic])
+async def test_a_client_that_gives_up_cancels_the_engine(
+    start: Start, upstream: FakeUpstream, family: Any
+) -> None:
+    gateway = await start()
+    upstream.answers_until_hung_up()
+    base = f"{gateway.url}/v1" if family is openai.AsyncOpenAI else gateway.url
+    client = family(base_url=base, api_key=gateway.site.key, max_retries=0, timeout=0.5)
+
+    if family is openai.AsyncOpenAI:
+        asking = client.chat.completions.create(model="m", messages=MESSAGES)
+    else:
+        asking = ask_message(client)
+    with pytest.raises((openai.APITimeoutError, anthropic.APITimeoutError)):
+        await asking
+
+    async with asyncio.timeout(10):
+        await upstream.hung_up.wait()
+
+
+async def test_two_different_keys_and_an_unknown_path_are_told_in_the_clients_family(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start()
+    both = {"x-api-key": "az-other", "anthropic-version": "2023-06-01", **gateway.headers()}
+
+    for path, status, kind in (
+        ("/v1/messages", 401, "authentication_error"),
+        ("/v1/models", 401, "authentication_error"),
+        ("/v1/messages/batches", 404, "not_found_error"),
+    ):
+        method = "GET" if path == "/v1/models" else "POST"
+        async with gateway.http.request(
+            method, gateway.url + path, json={"model": "m"}, headers=both
+        ) as response:
+            body = await response.json()
+            assert (response.status, body["type"], body["error"]["type"]) == (status, "error", kind)
+            assert body["request_id"] == response.headers["request-id"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT"])
+async def test_other_methods_are_refused_and_browsers_get_no_permission(
+    start: Start, upstream: FakeUpstream, method: str
+) -> None:
+    gateway = await start()
+    for path, allowed in (("/v1/messages", "POST"), ("/v1/models", "GET")):
+        async with gateway.http.request(
+            method, gateway.url + path, headers={"origin": "http://x"}
+        ) as response:
+            assert (response.status, response.headers["allow"]) == (405, allowed)
+            assert not any(name.lower().startswith("access-control") for name in response.headers)
