@@ -31,8 +31,8 @@ from proxy.upstream.head import Head, HeadError
 _PIECE = 64 * 1024
 # A stream that stalls costs this much and one read here, and as much again on its way to
 # the client: a thousand of them must not fill 200 MB.
-_HIGH = 16 * 1024
-READ_BYTES = 32 * 1024
+_HIGH = 8 * 1024
+READ_BYTES = 16 * 1024
 # Bytes without any of the body between them: heads, chunk extensions, trailers.
 _MAX_DRY = 64 * 1024
 _MAX_INFORMATIONAL = 8
