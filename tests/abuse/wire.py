@@ -13,7 +13,9 @@ from fake_upstream import Received
 from running import Running
 
 CHAT = b"/v1/chat/completions"
-BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+# A prompt that is nowhere else: no log, metric or registry may have it (see conftest.py).
+PROMPT = "\u03a8"
+BODY = f'{{"model":"m","messages":[{{"role":"user","content":"{PROMPT}"}}]}}'.encode()
 # Stands for alice's key in the bytes of an attack.
 KEY = b"{KEY}"
 MODELS = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n"

@@ -10,7 +10,7 @@ import aiohttp
 from fake_upstream import FakeUpstream
 from running import Running
 
-GOOD = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+GOOD = b'{"id":"the-answer","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 
 
 async def error_of(response: aiohttp.ClientResponse) -> tuple[int, dict[str, Any]]:
