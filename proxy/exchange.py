@@ -10,11 +10,12 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from aiohttp import HttpVersion11, web
 
+from proxy.answering import Outgoing
 from proxy.call import new_request_id
 from proxy.config import Limits
 from proxy.connection import FLUSH_S
@@ -48,7 +49,7 @@ class Exchange:
         self._request = request
         self._limits = limits
         self._told: dict[str, str] = {"server": "azeotrope"}
-        self._response: web.StreamResponse | None = None
+        self._answer: Outgoing | None = None
         if "Transfer-Encoding" in request.headers:
             # aiohttp 3.14 takes the last trailer of a chunked body for a header of the next
             # request on the connection, which may be another client's behind a proxy.
@@ -57,13 +58,12 @@ class Exchange:
     @property
     def status(self) -> int | None:
         """Status of the answer, None before there is one."""
-        return None if self._response is None else self._response.status
+        return None if self._answer is None else self._answer.status
 
     @property
     def response(self) -> web.StreamResponse:
         """What the server needs to hear: the answer, which has gone out already."""
-        assert self._response is not None
-        return self._response
+        return self._begun.for_server()
 
     def tell(self, headers: Mapping[str, str]) -> None:
         """Add headers to whatever answer goes out."""
@@ -95,32 +95,31 @@ class Exchange:
 
     async def reply(self, reply: Reply) -> None:
         """Send a whole answer."""
-        headers = {**reply.headers, **self._told}
-        response = web.Response(status=reply.status, headers=headers, body=reply.body)
-        self._response = response
-        if headers.get("connection") == "close":
-            response.force_close()
-        await response.prepare(self._request)
+        body, headers = reply.body, {**reply.headers, **self._told}
         self.first_byte = time.perf_counter()
-        await self._patiently(response.write_eof())
+        self._answer = Outgoing(self._request, reply.status, headers, len(body), body)
+        if self._answer.writing_paused:
+            await self._until_read()
 
-    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+    def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Begin a streamed answer; its head goes out at once."""
-        response = web.StreamResponse(status=status, headers={**headers, **self._told})
-        self._response = response
-        if self._told.get("connection") == "close":
-            response.force_close()
-        await response.prepare(self._request)
+        self._answer = Outgoing(self._request, status, {**headers, **self._told}, None)
 
     async def write(self, chunk: bytes) -> None:
         """Send a piece of a streamed answer; waits while the client reads too slowly."""
         if self.first_byte is None:
             self.first_byte = time.perf_counter()
-        await self._patiently(self.response.write(chunk))
+        answer = self._begun
+        answer.write(chunk)
+        if answer.writing_paused:
+            await self._until_read()
 
     async def finish(self) -> None:
         """End a streamed answer well."""
-        await self._patiently(self.response.write_eof())
+        answer = self._begun
+        answer.finish()
+        if answer.writing_paused:
+            await self._until_read()
 
     def cut(self) -> None:
         """End the connection so that no client can take the answer for complete."""
@@ -137,11 +136,16 @@ class Exchange:
             asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
         self._request.protocol.force_close()
 
-    async def _patiently(self, writing: Awaitable[None]) -> None:
+    @property
+    def _begun(self) -> Outgoing:
+        assert self._answer is not None
+        return self._answer
+
+    async def _until_read(self) -> None:
         """Wait for a client to read, but not for ever: its call holds a place in the engine."""
         try:
             async with asyncio.timeout(self._limits.write_timeout_s):
-                await writing
+                await self._request.writer.drain()
         except TimeoutError:
             if self._request.transport is not None:
                 self._request.transport.abort()
@@ -150,8 +154,10 @@ class Exchange:
     async def _body(self) -> bytes:
         if (self._request.content_length or 0) > self._limits.max_body_bytes:
             raise self._too_large()
-        limit = self._limits.body_timeout_s
+        content, limit = self._request.content, self._limits.body_timeout_s
         try:
+            if content.is_eof() and "Expect" not in self.headers:
+                return self._bounded(content.read_nowait())  # it came with the head
             async with asyncio.timeout(limit):
                 await self._continue()
                 return await self._read()
@@ -181,8 +187,6 @@ class Exchange:
             raise CallError(Kind.EXPECTATION_FAILED, "Expected no Expect but 100-continue.")
         if self._request.version >= HttpVersion11:
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            # aiohttp takes any output for the begun answer; this was not one.
-            self._request.writer.output_size = 0
 
     async def _read(self) -> bytes:
         chunks, size = [], 0
@@ -192,6 +196,11 @@ class Exchange:
                 raise self._too_large()
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def _bounded(self, body: bytes) -> bytes:
+        if len(body) > self._limits.max_body_bytes:
+            raise self._too_large()
+        return body
 
     def _too_large(self) -> CallError:
         return CallError(

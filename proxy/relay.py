@@ -69,7 +69,7 @@ class Relay:
             exchange.tell(
                 self._provenance.of_stream(call.embedder, answer.status, _request_id(call))
             )
-        await exchange.start(answer.status, answer.headers)
+        exchange.start(answer.status, answer.headers)
         try:
             await _pump(answer, splitter, reading, exchange)
         except CallError as error:
