@@ -54,7 +54,7 @@ async def test_a_reload_under_load_refuses_nothing_and_cuts_nothing(
         assert set(before).isdisjoint(await server.pids())
         async with aiohttp.ClientSession() as http, server.chat(http, model="later") as response:
             assert response.status == 200
-        assert (await server.metrics())["azeotrope_open_streams"] == 10
+        await eventually(lambda: _streams(server, 10))
         enough.set()
         assert all(await asyncio.gather(*clients))
         engine.go_on.set()
@@ -108,6 +108,10 @@ async def test_a_worker_that_is_replaced_gets_what_was_validated_not_what_the_fi
         await server.log_until("worker_died")
         await eventually(lambda: _workers(server, 1, 0))
         assert await ask(server) == [200]
+
+
+async def _streams(server: Server, count: int) -> bool:
+    return (await server.metrics())["azeotrope_open_streams"] == count
 
 
 async def _workers(server: Server, serving: int, retiring: int) -> bool:
