@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 LINGER_S = 2.0
 # How long a connection that is closed may go on flushing what a slow client has not read.
 FLUSH_S = 10.0
+# A thousand clients that stall must not fill 200 MB.
+_HELD_BYTES = 16 * 1024
 _MALFORMED = "The request is not well-formed HTTP."
 
 
@@ -44,6 +47,11 @@ class Connection(web.RequestHandler):
     def idle(self) -> bool:
         """Whether it waits for a request's head."""
         return self._waiter is not None and not self._messages and not self._force_close
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, and hold little of what a slow client has not read."""
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=_HELD_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a client, within bounds."""

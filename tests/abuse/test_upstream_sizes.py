@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import psutil
 import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Site, question
-from serving import Server, serving
+from serving import Server, eventually, serving
 
 MEGABYTE = 1 << 20
+STREAMS = 1000
+BOUND = 200 * MEGABYTE
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Both ends of all connections are in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @asynccontextmanager
@@ -72,3 +86,55 @@ async def test_an_event_of_100_mb_passes_through_little_memory(
 
         assert received == size + len(b"data: \n\ndata: [DONE]\n\n")
         assert most - before < 30 * MEGABYTE
+
+
+async def test_a_thousand_stalled_clients_hold_little_memory(
+    site: Site, upstream: FakeUpstream, many_descriptors: None
+) -> None:
+    event = b"data: " + json.dumps({"choices": [{"delta": {"content": "x" * 900}}]}).encode()
+    chunk = (event + b"\n\n") * 16
+    sent: dict[int, int] = {}
+
+    async def pours(conversation: Conversation) -> None:
+        number = len(sent)
+        sent[number] = 0
+        with suppress(ConnectionError):
+            await conversation.begin_stream()
+            while True:
+                await conversation.chunk(chunk)
+                sent[number] += len(chunk)
+
+    async with gateway(site, upstream) as server, aiohttp.ClientSession() as http:
+        await warm(server, upstream, http)
+        before = memory(server)
+        upstream.answers(pours)
+        clients = [client(server) for _ in range(STREAMS)]
+        try:
+            poured = 0
+
+            async def all_stall() -> bool:
+                nonlocal poured
+                last, poured = poured, sum(sent.values())
+                return len(sent) == STREAMS and poured == last
+
+            await eventually(all_stall)
+            assert memory(server) - before <= BOUND
+        finally:
+            for each in clients:
+                each.close()
+
+
+def client(server: Server) -> socket.socket:
+    """Ask for a stream, and read nothing of it."""
+    host, port = server.url.removeprefix("http://").split(":")
+    body = json.dumps(question(stream=True)).encode()
+    asking = socket.socket()
+    # Else the kernel keeps megabytes for each: more than the gateway does.
+    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    asking.connect((host, int(port)))
+    asking.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n%b"
+        % (server.site.key.encode(), len(body), body)
+    )
+    return asking
