@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from proxy.workers.channel import Ask, Channel, Drain, Failed, Hurry, Retire, Se
 from watermark.errors import AzeotropeError
 
 _EXIT_ERROR = 2
+_YOUNG_OBJECTS = 10_000
 
 
 class Worker:
@@ -90,6 +92,7 @@ async def run(control: socket.socket) -> int:
     seat = Seat(start.seat, start.workers, sockets, start.store_url)
     try:
         async with Gateway(settings, metrics, seat) as gateway:
+            _settle_memory()
             worker = Worker(gateway, channel)
             await worker.serve()
         if worker.orphaned:
@@ -101,6 +104,17 @@ async def run(control: socket.socket) -> int:
         await channel.close()
         stop_log()
     return 0
+
+
+def _settle_memory() -> None:
+    """Keep the collector of reference cycles from going over what stays anyway.
+
+    A call leaves no cycles behind; looking for them with Python's defaults took 4 % of it, and
+    a full collection goes over 80,000 objects of modules: tens of milliseconds of the loop.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 def _shared(number: int) -> socket.socket:
