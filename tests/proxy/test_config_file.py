@@ -240,7 +240,6 @@ def test_the_example_is_valid_and_complete(tmp_path: Path) -> None:
         "passthrough",
         "provenance",
         "telemetry",
-        "workers",
     }
 
 
