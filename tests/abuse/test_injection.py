@@ -223,3 +223,37 @@ async def test_nothing_of_a_request_becomes_a_header_of_its_answer(
     assert "marker" not in json.dumps(answer.headers)
     assert answer.headers["x-request-id"] != "req_chosen"
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_path_that_is_passed_on_is_the_configured_one_and_no_other(
+    start: Start, upstream: FakeUpstream
+) -> None:
+    gateway = await start(passthrough=[{"path": "/v1/rerank", "upstream": "fake"}])
+    upstream.answers_whole(GOOD)
+
+    async with connected(gateway) as wire:
+        for target in (
+            b"/v1/%72erank",
+            b"/v1/rerank/",
+            b"/v1/rerank/../chat/completions",
+            b"//v1/rerank",
+            b"/v1/rerank;x",
+            b"/v1/rerank%3fx=y",
+            b"/v1/rerank#x",
+        ):
+            await wire.send(post(target=target))
+            assert (await wire.answer()).code == "unknown_url"
+        await wire.send(post(b"x-secret: 1", target=b"http://evil/v1/rerank?x=%0d%0aevil:1"))
+        assert (await wire.answer()).body == GOOD
+        assert await wire.goes_on()
+
+    (received,) = upstream.received
+    line, *headers = received.head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+    assert line == "POST /v1/rerank?x=%0d%0aevil:1 HTTP/1.1"
+    assert {header.partition(":")[0].lower() for header in headers} == {
+        "host",
+        "accept-encoding",
+        "content-length",
+        "content-type",
+    }
+    assert received.body == BODY
