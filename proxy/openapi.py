@@ -12,6 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
+from proxy.detection import DETECT
 from proxy.dialects import DIALECTS
 from proxy.dialects import anthropic as anthropic_family
 from proxy.dialects import openai as openai_family
@@ -75,6 +76,7 @@ _OF_CALLS = {
 }
 _OF_GET = set(Kind) - _OF_BODIES - _OF_CALLS
 _OF_KEYS = {Kind.NO_KEY, Kind.UNKNOWN_KEY, Kind.SUSPENDED, Kind.UNKNOWN_MODEL}
+_OF_DETECTION = set(Kind) - _OF_KEYS - (_OF_CALLS - {Kind.RATE_LIMITED, Kind.OVERLOADED})
 _DESCRIPTION = (
     "Answers of engines pass byte for byte, their errors (4xx, 5xx) included: the default response "
     "stands for those. All others are the gateway's own; docs/how-to-serve.md has the reasons."
@@ -108,6 +110,7 @@ def document() -> Json:
                 "get": _get_models("model", "One model"),
             },
             WELL_KNOWN: {"get": _get_provenance()},
+            DETECT: {"post": _detect()},
         },
         "components": {
             "securitySchemes": {
@@ -116,7 +119,10 @@ def document() -> Json:
             },
             "responses": {
                 f"{family}-{status}": _error(family, status)
-                for family, kinds in (*((one, set(Kind)) for one in _STATUSES), ("either", _OF_GET))
+                for family, kinds in (
+                    *((one, set(Kind)) for one in _STATUSES),
+                    ("either", _OF_GET | _OF_DETECTION),
+                )
                 for status in _statuses(family, kinds)
             },
         },
@@ -179,6 +185,28 @@ def _get_provenance() -> Json:
         "summary": what,
         "security": [],
         "responses": {"200": answer, **_errors("either", kinds)},
+    }
+
+
+def _detect() -> Json:
+    body = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+    verdict = {
+        "verdict": {"type": "string"},
+        "level": {"type": "number"},
+        "format": {"type": "string"},
+        "scope": {"type": "string"},
+    }
+    content = {"application/json": {"schema": _closed(verdict)}}
+    return {
+        "operationId": "detect",
+        "summary": "Whether a text carries the site's mark",
+        "description": "Where the operator has opened it (`detection.enabled`); else 404.",
+        "security": [],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "The verdict.", "content": content},
+            **_errors("either", _OF_DETECTION),
+        },
     }
 
 

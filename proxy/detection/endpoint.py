@@ -88,7 +88,7 @@ class Detection:
     def _text(self, body: bytes) -> str:
         try:
             text = _decode(body).text
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # The reason is left out: it could quote the text, and errors are logged.
             raise CallError(
                 Kind.BAD_BODY, 'The body must be JSON such as {"text": "…"}.', param="text"

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import AsyncExitStack
 
 import psutil
 import pytest
 from aftermath import Aftermath, sample, until
 from asking import GOOD, assert_goes_on
-from fake_upstream import Conversation, FakeUpstream
-from outside import serving
-from running import Running, Site, Start
+from fake_upstream import FakeUpstream
+from running import Running, Start
 from wire import BODY, KEY, Wire, connected, post
 
 PAUSE_S = 0.02
-EVENTS = (b"data: " + b"x" * 200 + b"\n\n") * 80
-STREAM = b'{"model":"m","stream":true,"messages":[]}'
 
 
 async def drip(wire: Wire, data: bytes) -> None:
@@ -101,18 +97,13 @@ async def test_a_slow_call_of_one_client_holds_up_no_other(
         assert (await body.answer()).body == GOOD
 
 
-def stalled(port: int, request: bytes) -> socket.socket:
+def stalled(gateway: Running) -> socket.socket:
     """Return a client that asks and then reads not a byte."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect(("127.0.0.1", port))
-    client.sendall(request)
+    client.connect(("127.0.0.1", int(gateway.url.rpartition(":")[2])))
+    client.sendall(post().replace(KEY, gateway.site.key.encode()))
     return client
-
-
-def stalled_at(gateway: Running) -> socket.socket:
-    port = int(gateway.url.rpartition(":")[2])
-    return stalled(port, post().replace(KEY, gateway.site.key.encode()))
 
 
 async def test_a_client_that_does_not_read_a_whole_answer_is_cut(
@@ -123,7 +114,7 @@ async def test_a_client_that_does_not_read_a_whole_answer_is_cut(
     aftermath = Aftermath(gateway)
     upstream.answers_whole(b" " * 16 * 2**20)
 
-    with stalled_at(gateway):
+    with stalled(gateway):
         await until(lambda: len(upstream.received) == 2)
         assert await aftermath.is_quiet()
 
@@ -142,40 +133,9 @@ async def test_a_connection_that_is_closed_does_not_flush_for_ever(
         mine = psutil.Process().net_connections("tcp")
         return any(one.laddr.port == port and one.fd >= 0 for one in mine)
 
-    with stalled_at(gateway):
+    with stalled(gateway):
         await until(lambda: len(upstream.received) == 1)
         await until(lambda: sample(gateway, "azeotrope_open_calls") == 1)
         assert held()
         await gateway.stop()
         await until(lambda: not held())
-
-
-async def test_streams_that_nobody_reads_take_little_memory(
-    site: Site, upstream: FakeUpstream
-) -> None:
-    streams, most = 40, 200 * 2**20 // 1_000  # 200 MB for a thousand
-    stuck = 0
-
-    async def script(conversation: Conversation) -> None:
-        nonlocal stuck
-        await conversation.begin_stream()
-        while True:
-            try:
-                async with asyncio.timeout(1):
-                    await conversation.chunk(EVENTS)
-            except TimeoutError:
-                stuck += 1
-                await conversation.until_hung_up()
-                return
-
-    async with serving(site, upstream, 1_024) as server, AsyncExitStack() as stack:
-        upstream.answers_whole(GOOD)
-        assert await server.answers()
-        before = server.worker.memory_info().rss
-        upstream.answers(script)
-        request = post(body=STREAM).replace(KEY, site.key.encode())
-        for _ in range(streams):
-            stack.enter_context(stalled(server.port, request))
-            await asyncio.sleep(0)
-        await until(lambda: stuck == streams)
-        assert server.worker.memory_info().rss - before < streams * most

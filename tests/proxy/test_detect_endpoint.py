@@ -203,7 +203,11 @@ async def test_bodies_are_bounded_before_they_are_read(opened: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"text", b"[]", b"{}", b'{"text":null}', b'{"text":"\xff secret"}']
+    "body",
+    [
+        *(b"", b"text", b"[]", b"{}", b'{"text":null}', b'{"text":"\xff secret"}'),
+        b'{"x":' + b"[" * 300_000,
+    ],
 )
 async def test_what_is_no_text_is_400_and_is_not_quoted(opened: Any, body: bytes) -> None:
     gateway = await opened()
