@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from benchmarks.timing import median_ms
-from proxy.engine.batching import Batcher, GenerationTask
+from proxy.engine.batching import Batcher
 from proxy.engine.linear import PackedLinear
 from proxy.engine.metrics import EngineMetrics
 from proxy.engine.model import LanguageModel
 from proxy.engine.sampling import Sampling
+from proxy.engine.tasks import GenerationTask
 from proxy.engine.weights import demo_model
 
 _ROWS = (1, 8, 32)

@@ -16,6 +16,7 @@ engine sends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -28,7 +29,8 @@ from proxy.guard.contract import Verdict
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class Question(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Question:
     """A client's request as the gateway understands it.
 
     `fields` are the top-level members without the ones that no client may send, whose
@@ -57,7 +59,8 @@ class Usage(msgspec.Struct, frozen=True):
     source: Literal["engine", "counted"] = "engine"
 
 
-class Reply(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reply:
     """A whole answer of the gateway's own: status, headers and body."""
 
     status: int

@@ -12,70 +12,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 
-from proxy.engine.cache import SlotCache
+from proxy.engine.cache import PIECE, SlotCache
 from proxy.engine.detokenize import Detokenizer, StopScanner
+from proxy.engine.embedding import Embedder
 from proxy.engine.metrics import EngineMetrics
 from proxy.engine.model import LanguageModel
-from proxy.engine.sampling import Sampling, TokenLogprob, generator, logprobs, sample
+from proxy.engine.sampling import TokenLogprob, generator, logprobs, sample
+from proxy.engine.tasks import (
+    Delta,
+    EmbeddingTask,
+    Failure,
+    FinishReason,
+    GenerationTask,
+    QueueFullError,
+)
 from watermark.embed.marker import Marker, RowMark
 
-# Prompt tokens read between two decode steps: about the time of three steps of a full batch, so
-# that running answers go on while a long prompt is read. Fixed, so that a prompt is always cut at
-# the same places whatever else runs.
-_PIECE = 256
-
 _log = logging.getLogger("azeotrope.engine")
-
-FinishReason = Literal["stop", "length"]
-
-
-@dataclass(frozen=True)
-class Delta:
-    """New text of a sequence, with the log-probabilities of its tokens if asked for.
-
-    `finish` is set on the last one; `tokens` counts the answer's tokens so far.
-    """
-
-    text: str
-    logprobs: tuple[TokenLogprob, ...]
-    finish: FinishReason | None
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The sequence ended without an answer through no fault of the request."""
-
-    message: str
-
-
-class QueueFullError(Exception):
-    """No place in the queue for all sequences of a request."""
-
-
-@dataclass(eq=False)
-class GenerationTask:
-    """One sequence to generate; `emit` is called in the worker thread with each event.
-
-    The choices of one request share one `prompt` object: it is then read only once.
-    """
-
-    prompt: Sequence[int]
-    sampling: Sampling
-    emit: Callable[[Delta | Failure], None]
-    choice: int = 0
-    ticket: str | None = None
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Give the row back before the next step; what the running step emits may still come."""
-        self.cancelled = True
 
 
 class _Row:
@@ -105,15 +62,16 @@ class _Row:
             self._logprobs.append(logprob)
         ended = token in self._end_tokens
         text = "" if ended else self._stops.feed(self._detokenizer.feed(token))
-        finish: FinishReason | None = "stop" if ended or self._stops.stopped else None
+        finish: FinishReason | None = "stop" if ended or self._stops.stopped_by else None
         if finish is None and len(self.tokens) >= self.task.sampling.max_tokens:
             finish = "length"
         if finish is not None:
             text += self._stops.feed(self._detokenizer.flush())
-            finish = "stop" if self._stops.stopped else finish
+            finish = "stop" if self._stops.stopped_by else finish
             text += self._stops.flush()
         if text or finish:
-            self.task.emit(Delta(text, tuple(self._logprobs), finish, len(self.tokens)))
+            shown, made = tuple(self._logprobs), len(self.tokens)
+            self.task.emit(Delta(text, shown, finish, made, self._stops.stopped_by))
             self._logprobs.clear()
         return finish
 
@@ -139,6 +97,7 @@ class Batcher:
         self._staged: Sequence[int] | None = None  # whose prompt the last slot holds
         self._read = 0  # positions of it that are filled
         self._waiting: deque[GenerationTask] = deque()
+        self._embedder = Embedder(model, metrics, max_waiting)
         self._changed = threading.Condition()
         self._stopping = False
         self._worker = threading.Thread(target=self._work, name="azeotrope-engine", daemon=True)
@@ -157,6 +116,12 @@ class Batcher:
             self._metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
+    def embed(self, task: EmbeddingTask) -> None:
+        """Queue prompts to embed, or raise QueueFullError."""
+        with self._changed:
+            self._embedder.submit(task)
+            self._changed.notify()
+
     def start(self) -> None:
         """Start the worker thread."""
         self._worker.start()
@@ -172,7 +137,7 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._stopping or self._waiting or self._rows or self._joining):
+                while not (self._stopping or self._waiting or self._busy):
                     self._changed.wait()
                 if self._stopping:
                     return
@@ -182,11 +147,16 @@ class Batcher:
                 _log.exception("a step failed; its %d sequences fail with it", len(self._rows))
                 self._fail_all("the model failed on this batch")
 
+    @property
+    def _busy(self) -> bool:
+        return bool(self._rows or self._joining or self._embedder.busy)
+
     @torch.inference_mode()
     def step(self) -> None:
         """Drop cancelled rows, read waiting prompts, decode one token for each running row."""
         self._drop_cancelled()
         self._read_prompts()
+        self._embedder.step()
         if not self._rows:
             return
         began = time.perf_counter()
@@ -198,14 +168,14 @@ class Batcher:
 
     def _read_prompts(self) -> None:
         read = 0
-        while read < _PIECE and len(self._rows) < self._max_batch:
+        while read < PIECE and len(self._rows) < self._max_batch:
             row = self._joining or self._next_waiting()
             if row is None:
                 return
             self._joining = row
             body = row.task.prompt[:-1]
             if self._read < len(body):
-                piece = body[self._read : self._read + _PIECE]
+                piece = body[self._read : self._read + PIECE]
                 self._read_piece(piece)
                 read += len(piece)
             if self._read == len(body):
@@ -310,6 +280,7 @@ class Batcher:
             tasks.append(self._joining.task)
         self._rows.clear()
         self._joining = self._staged = None
+        self._embedder.fail_all(message)
         for task in tasks:
             self._metrics.sequences.labels("failed").inc()
             task.emit(Failure(message))

@@ -17,6 +17,11 @@ import numpy as np
 import torch
 from transformers import Cache, PreTrainedConfig
 
+# Prompt tokens read between two decode steps: about the time of three steps of a full batch, so
+# that running answers go on while a long prompt is read. Fixed, so that a prompt is always cut at
+# the same places whatever else runs.
+PIECE = 256
+
 
 class SlotCache(Cache):
     """The cache that is handed to the model as `past_key_values`.

@@ -49,17 +49,17 @@ class StopScanner:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.stopped = False
+        self.stopped_by: str | None = None
 
     def feed(self, piece: str) -> str:
-        """Return text that no stop string can reach any more; sets `stopped` on a match."""
-        if not self._stops or self.stopped:
-            return "" if self.stopped else piece
+        """Return text that no stop string can reach any more; sets `stopped_by` on a match."""
+        if not self._stops or self.stopped_by:
+            return "" if self.stopped_by else piece
         text = self._held + piece
-        found = min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=-1)
-        if found >= 0:
-            self.stopped, self._held = True, ""
-            return text[:found]
+        first = min((stop for stop in self._stops if stop in text), key=text.find, default=None)
+        if first is not None:
+            self.stopped_by, self._held = first, ""
+            return text[: text.find(first)]
         keep = max(_open_end(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

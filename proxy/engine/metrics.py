@@ -33,7 +33,7 @@ class EngineMetrics:
         )
         self.sequences = Counter(
             "azeotrope_engine_sequences",
-            "Sequences that left the batch: stop, length, cancelled or failed.",
+            "Sequences and embeddings that ended: stop, length, embedded, cancelled or failed.",
             ["reason"],
             registry=self.registry,
         )

@@ -65,18 +65,19 @@ class LanguageModel:
         """Token ids of a plain prompt, with the special tokens that the tokenizer puts in front."""
         return list(self.tokenizer.backend_tokenizer.encode(text).ids)
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation in the model's own template; RequestError if it refuses."""
+    def encode_chat(self, messages: list[dict[str, str]], field: str = "messages") -> list[int]:
+        """Token ids of a conversation in the model's own template.
+
+        RequestError, naming the request's `field`, if the template refuses it.
+        """
         if not self.tokenizer.chat_template:
-            raise RequestError("this model has no chat template; use /v1/completions", "messages")
+            raise RequestError("this model has no chat template; use /v1/completions", field)
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
         except TemplateError as error:
-            raise RequestError(
-                f"the model's chat template refuses it: {error}", "messages"
-            ) from error
+            raise RequestError(f"the model's chat template refuses it: {error}", field) from error
         return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: list[int]) -> str:

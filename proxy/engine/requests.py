@@ -1,4 +1,4 @@
-"""What a client may ask for: the two request bodies, checked, and OpenAI's errors for the rest.
+"""What the requests of all dialects share: decoding, what is refused, how an answer is sampled.
 
 Fields that change the answer and are not known here are refused rather than ignored; fields that
 only label a request (`user`, `metadata`, ...) are ignored.
@@ -7,20 +7,25 @@ only label a request (`user`, `metadata`, ...) are ignored.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from proxy.engine.sampling import Sampling
 
-MAX_CHOICES = 128
-_MAX_TOP_LOGPROBS = 20
-_COMPLETION_TOKENS = 16  # OpenAI's default for /v1/completions
+Positive = Annotated[int, Meta(ge=1)]
+Stop = Annotated[str, Meta(min_length=1)]
+# Fields that are refused, with the values of each that change nothing.
+NotOffered = Mapping[str, tuple[object, ...]]
 
 
 class RequestError(Exception):
-    """A request that is answered with OpenAI's error object: message, parameter, code, status."""
+    """A request that is answered with an error object: message, parameter, code, status.
+
+    `kind` and `code` are OpenAI's words; other dialects tell by the status.
+    """
 
     def __init__(
         self,
@@ -36,46 +41,32 @@ class RequestError(Exception):
         self.status, self.kind = status, kind
 
 
-class StreamOptions(Struct):
-    """Options of a streamed answer."""
+class Request(Struct, kw_only=True):
+    """Body of any request."""
 
-    include_usage: bool = False
+    not_offered: ClassVar[NotOffered] = {}
 
-
-class TextPart(Struct):
-    """One part of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(Struct):
-    """One message of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart]
-
-
-Positive = Annotated[int, Meta(ge=1)]
-Stop = Annotated[str, Meta(min_length=1)]
-
-
-class _Common(Struct):
     model: str
+
+    def check(self) -> None:
+        """Raise RequestError for what is not offered here, or does not go together."""
+        for field, harmless in self.not_offered.items():
+            if getattr(self, field) not in harmless:
+                raise RequestError(f"{field} is not offered by this engine; leave it out.", field)
+
+
+class GenerationRequest(Request, kw_only=True):
+    """Body of a request for an answer. `prompt_field` is where the dialect has the prompt."""
+
+    prompt_field: ClassVar[str]
+
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=-1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
-    max_tokens: Positive | None = None
-    stop: Stop | Annotated[list[Stop], Meta(max_length=16)] | None = None
     seed: int | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     ignore_eos: bool = False
     vllm_xargs: dict[str, Any] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
 
     @property
     def ticket(self) -> str | None:
@@ -86,89 +77,58 @@ class _Common(Struct):
     @property
     def choices(self) -> int:
         """Answers per prompt."""
-        return self.n or 1
+        return 1
 
     @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a usage record."""
-        return self.stream_options is not None and self.stream_options.include_usage
+    def stops(self) -> tuple[str, ...]:
+        """Strings that end an answer."""
+        return ()
 
-    def sampling(self, max_tokens: int, logprobs: int | None) -> Sampling:
-        """Sampling parameters with OpenAI's defaults filled in."""
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+    @property
+    def token_limit(self) -> int | None:
+        """Most tokens of an answer; None means as many as the context holds."""
+        return None
+
+    @property
+    def logprobs_wanted(self) -> int | None:
+        """Number of alternatives per token, None for no log-probabilities."""
+        return None
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        """Sampling parameters with the defaults filled in, which all dialects share."""
         return Sampling(
             max_tokens=max_tokens,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=max(self.top_k or 0, 0),
             seed=self.seed,
-            stop=stop,
-            logprobs=logprobs,
+            stop=self.stops,
+            logprobs=self.logprobs_wanted,
             ignore_end=self.ignore_eos,
         )
 
 
-class ChatRequest(_Common, kw_only=True):
-    """Body of POST /v1/chat/completions."""
+class ConversationRequest(GenerationRequest, kw_only=True):
+    """Body of a request for the next turn of a conversation."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    max_completion_tokens: Positive | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
-
-    def conversation(self) -> list[dict[str, str]]:
+    def turns(self) -> list[dict[str, str]]:
         """Messages as chat templates want them: text contents, no `developer` role."""
-        return [
-            {
-                "role": "system" if message.role == "developer" else message.role,
-                "content": message.content
-                if isinstance(message.content, str)
-                else "".join(part.text for part in message.content),
-            }
-            for message in self.messages
-        ]
-
-    @property
-    def token_limit(self) -> int | None:
-        """Most tokens of an answer; None means as many as the context holds."""
-        return self.max_completion_tokens or self.max_tokens
-
-    @property
-    def logprobs_wanted(self) -> int | None:
-        """Number of alternatives per token, None for no log-probabilities."""
-        return (self.top_logprobs or 0) if self.logprobs else None
+        raise NotImplementedError
 
 
-class CompletionRequest(_Common, kw_only=True):
-    """Body of POST /v1/completions."""
+class Part(Struct):
+    """One part of a message's content; the dialects name its type."""
 
-    prompt: str | list[str | int | list[int]]
-    logprobs: Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
-    echo: bool | None = None
-    suffix: str | None = None
-    best_of: int | None = None
-
-    def prompts(self) -> list[str | list[int]]:
-        """One entry per prompt: text or token ids. RequestError for an empty or mixed list."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        texts = [part for part in self.prompt if isinstance(part, str)]
-        tokens = [part for part in self.prompt if isinstance(part, int)]
-        lists = [part for part in self.prompt if isinstance(part, list)]
-        if len(self.prompt) not in (len(texts), len(tokens), len(lists)):
-            raise RequestError("prompt must not mix texts, ids and lists of ids.", "prompt")
-        return [tokens] if tokens else [*texts, *lists]
-
-    @property
-    def token_limit(self) -> int | None:
-        """Most tokens of an answer."""
-        return self.max_tokens or _COMPLETION_TOKENS
+    text: str
 
 
-_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+def message(role: str, content: str | Sequence[Part]) -> dict[str, str]:
+    """One message as chat templates want it."""
+    text = content if isinstance(content, str) else "".join(part.text for part in content)
+    return {"role": "system" if role == "developer" else role, "content": text}
+
+
+_Request = TypeVar("_Request", bound=Request)
 
 
 def parse(body: bytes, kind: type[_Request]) -> _Request:
@@ -179,39 +139,8 @@ def parse(body: bytes, kind: type[_Request]) -> _Request:
         raise RequestError(f"Invalid request: {error}.", _field_of(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError("The body is not valid JSON.") from error
-    _check_together(request)
+    request.check()
     return request
-
-
-# Fields that would change the answer and are not offered here, with the values that change nothing.
-_NOT_OFFERED: dict[str, tuple[object, ...]] = {
-    "frequency_penalty": (None, 0.0),
-    "presence_penalty": (None, 0.0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "tools": (None, []),
-    "functions": (None, []),
-    "echo": (None, False),
-    "suffix": (None, ""),
-}
-
-
-def _check_together(request: ChatRequest | CompletionRequest) -> None:
-    for field, harmless in _NOT_OFFERED.items():
-        if getattr(request, field, None) not in harmless:
-            raise RequestError(f"{field} is not offered by this engine; leave it out.", field)
-    if request.stream_options is not None and not request.stream:
-        raise RequestError("stream_options is only allowed with stream: true.", "stream_options")
-    if isinstance(request, ChatRequest):
-        if request.top_logprobs and not request.logprobs:
-            raise RequestError("top_logprobs is only allowed with logprobs: true.", "top_logprobs")
-        return
-    if request.best_of not in (None, request.choices):
-        raise RequestError("best_of other than n is not offered by this engine.", "best_of")
-    if not request.prompts() or not all(request.prompts()):
-        raise RequestError("prompt must not be empty.", "prompt")
-    if len(request.prompts()) * request.choices > MAX_CHOICES:
-        raise RequestError(f"prompts times n must be at most {MAX_CHOICES}.", "prompt")
 
 
 def _field_of(message: str) -> str | None:

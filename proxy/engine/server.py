@@ -1,43 +1,35 @@
-"""OpenAI's protocol over the batch loop: parse, tokenise, submit, stream or collect.
-
-A client that hangs up cancels its handler (aiohttp's handler_cancellation), and that cancels its
-tasks: their rows are free before the next step.
-"""
+"""The engine's addresses: each parses, tokenises and hands on; refusals in the caller's dialect."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from proxy.engine import events
-from proxy.engine.batching import Batcher, Delta, Failure, GenerationTask, QueueFullError
+from proxy.engine.answering import BEGUN, Answering, Work, internal, json_response
+from proxy.engine.batching import Batcher
+from proxy.engine.dialects import messages
+from proxy.engine.dialects.choice_objects import ChatShape, CompletionShape, Vocabulary
+from proxy.engine.dialects.choices import ChatRequest, CompletionRequest
+from proxy.engine.dialects.embeddings import MAX_TOKENS, EmbeddingsRequest
+from proxy.engine.dialects.messages import CountRequest, MessagesRequest, MessagesShape
+from proxy.engine.dialects.responses import ResponsesRequest, ResponsesShape
 from proxy.engine.metrics import EngineMetrics
 from proxy.engine.model import LanguageModel
-from proxy.engine.requests import ChatRequest, CompletionRequest, RequestError, parse
+from proxy.engine.requests import ConversationRequest, Request, RequestError, parse
 from watermark.embed.marker import Marker
 
 MAX_BODY = 4 * 2**20  # bytes; a context of 8,192 tokens is some 40 kB
-_BEGUN = web.RequestKey("stream begun", bool)
+_MESSAGES = "/v1/messages"
 
 _log = logging.getLogger("azeotrope.engine")
-
-
-@dataclass(frozen=True)
-class Work:
-    """A request ready to run: one prompt per entry, `n` choices each."""
-
-    request: ChatRequest | CompletionRequest
-    prompts: list[list[int]]
-    shape: events.Shape
-    logprobs: int | None
+_Request = TypeVar("_Request", bound=Request)
+_Conversation = TypeVar("_Conversation", bound=ConversationRequest)
 
 
 class EngineServer:
@@ -56,8 +48,9 @@ class EngineServer:
         if marker is not None:
             self.metrics.watch_tickets(marker.ticket_states)
         self.batcher = Batcher(model, marker, self.metrics, max_batch, max_waiting)
+        self._answering = Answering(self.batcher, model.context)
         self._created = int(time.time())
-        self._vocabulary = events.Vocabulary(model.token_bytes)
+        self._vocabulary = Vocabulary(model.token_bytes)
         self._draining = False
         self.app = self._routes()
 
@@ -65,6 +58,10 @@ class EngineServer:
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._answer_errors])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/v1/responses", self._respond)
+        app.router.add_post("/v1/embeddings", self._embed)
+        app.router.add_post(_MESSAGES, self._message)
+        app.router.add_post(f"{_MESSAGES}/count_tokens", self._count_tokens)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1/models/{name:.+}", self._model)
         app.router.add_get("/health", self._health)
@@ -76,118 +73,65 @@ class EngineServer:
         self._draining = True
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = parse(await request.read(), ChatRequest)
-        self._require_model(body.model)
-        prompt = await asyncio.to_thread(self.model.encode_chat, body.conversation())
-        shape = events.ChatShape(self.name, self._vocabulary, body.include_usage)
-        return await self._answer(request, Work(body, [prompt], shape, body.logprobs_wanted))
+        body, prompt = await self._conversation(request, ChatRequest)
+        shape = ChatShape(self.name, len(prompt), self._vocabulary, body.include_usage)
+        return await self._answering.answer(request, Work(body, [prompt], shape))
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        body = parse(await request.read(), CompletionRequest)
-        self._require_model(body.model)
-        prompts = [await asyncio.to_thread(self._prompt, given) for given in body.prompts()]
-        shape = events.CompletionShape(self.name, self._vocabulary, body.include_usage)
-        return await self._answer(request, Work(body, prompts, shape, body.logprobs))
+        body = await self._read(request, CompletionRequest)
+        prompts = await self._prompts(body.prompts(), "prompt")
+        read = sum(map(len, prompts))
+        shape = CompletionShape(self.name, read, self._vocabulary, body.include_usage)
+        return await self._answering.answer(request, Work(body, prompts, shape))
 
-    def _prompt(self, given: str | list[int]) -> list[int]:
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        body, prompt = await self._conversation(request, ResponsesRequest)
+        shape = ResponsesShape(self.name, len(prompt), body)
+        return await self._answering.answer(request, Work(body, [prompt], shape))
+
+    async def _message(self, request: web.Request) -> web.StreamResponse:
+        body, prompt = await self._conversation(request, MessagesRequest)
+        shape = MessagesShape(self.name, len(prompt))
+        return await self._answering.answer(request, Work(body, [prompt], shape))
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        _, prompt = await self._conversation(request, CountRequest)
+        return json_response({"input_tokens": len(prompt)})
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = await self._read(request, EmbeddingsRequest)
+        prompts = await self._prompts(body.inputs(), "input")
+        read = sum(map(len, prompts))
+        if read > MAX_TOKENS:
+            raise RequestError(f"input has {read} tokens; at most {MAX_TOKENS}.", "input")
+        vectors = await self._answering.embed(prompts)
+        # In a thread: two thousand vectors take a while to write down.
+        return await asyncio.to_thread(lambda: json_response(body.answer(self.name, vectors, read)))
+
+    async def _read(self, request: web.Request, kind: type[_Request]) -> _Request:
+        body = parse(await request.read(), kind)
+        self._require_model(body.model)
+        return body
+
+    async def _conversation(
+        self, request: web.Request, kind: type[_Conversation]
+    ) -> tuple[_Conversation, list[int]]:
+        """Read a body and the tokens of its conversation."""
+        body = await self._read(request, kind)
+        encode = self.model.encode_chat
+        return body, await asyncio.to_thread(encode, body.turns(), body.prompt_field)
+
+    async def _prompts(self, given: Sequence[str | list[int]], field: str) -> list[list[int]]:
+        return [await asyncio.to_thread(self._prompt, one, field) for one in given]
+
+    def _prompt(self, given: str | list[int], field: str) -> list[int]:
         if isinstance(given, str):
             return self.model.encode(given)
         if not all(0 <= token < self.model.vocabulary for token in given):
             raise RequestError(
-                f"prompt has a token id that is not within 0..{self.model.vocabulary - 1}.",
-                "prompt",
+                f"{field} has a token id that is not within 0..{self.model.vocabulary - 1}.", field
             )
         return given
-
-    async def _answer(self, request: web.Request, work: Work) -> web.StreamResponse:
-        async with self._generate(work) as outputs:
-            if work.request.stream:
-                return await self._stream(request, work, outputs)
-            return await self._collect(work, outputs)
-
-    @asynccontextmanager
-    async def _generate(self, work: Work) -> AsyncIterator[_Outputs]:
-        """Submit one task per choice; whatever ends the block takes them out of the batch."""
-        outputs = _Outputs(asyncio.get_running_loop())
-        tasks = self._tasks(work, outputs)
-        try:
-            self.batcher.submit(tasks)
-        except QueueFullError:
-            raise RequestError(
-                "The engine's queue is full; try again later.",
-                code="engine_overloaded",
-                status=503,
-                kind="server_error",
-            ) from None
-        outputs.open = len(tasks)
-        try:
-            yield outputs
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    def _tasks(self, work: Work, outputs: _Outputs) -> list[GenerationTask]:
-        choices = work.request.choices
-        tasks = []
-        for number, prompt in enumerate(work.prompts):
-            sampling = work.request.sampling(self._token_limit(prompt, work), work.logprobs)
-            tasks += [
-                GenerationTask(
-                    prompt,
-                    sampling,
-                    outputs.emitter(number * choices + choice),
-                    choice=choice,
-                    ticket=work.request.ticket,
-                )
-                for choice in range(choices)
-            ]
-        return tasks
-
-    def _token_limit(self, prompt: Sequence[int], work: Work) -> int:
-        """Most tokens of this answer; RequestError if prompt and answer exceed the context."""
-        field = "messages" if isinstance(work.request, ChatRequest) else "prompt"
-        wanted = work.request.token_limit
-        if len(prompt) + (wanted or 1) <= self.model.context:
-            return wanted or self.model.context - len(prompt)
-        raise RequestError(
-            f"This model's maximum context length is {self.model.context} tokens; you asked for "
-            f"{len(prompt)} in the prompt and {wanted or 'at least 1'} in the answer.",
-            field,
-            code="context_length_exceeded",
-        )
-
-    async def _collect(self, work: Work, outputs: _Outputs) -> web.Response:
-        deltas: dict[int, list[Delta]] = defaultdict(list)
-        async for index, delta in outputs:
-            deltas[index].append(delta)
-        answers = [events.Answer.of(deltas[index]) for index in sorted(deltas)]
-        return _json(work.shape.answer(answers, sum(map(len, work.prompts))))
-
-    async def _stream(
-        self, request: web.Request, work: Work, outputs: _Outputs
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream; charset=utf-8",
-                "Cache-Control": "no-cache",
-            }
-        )
-        await response.prepare(request)
-        request[_BEGUN] = True
-        shape, made = work.shape, 0
-        for index in range(outputs.open):
-            await _send(response, shape.opening(index))
-        try:
-            async for index, delta in outputs:
-                made += delta.tokens if delta.finish else 0
-                await _send(response, shape.chunks(index, delta))
-        except RequestError as problem:  # too late for a status: OpenAI sends the error as an event
-            await _send(response, [events.error(problem)])
-            return response
-        if work.request.include_usage:
-            await _send(response, [shape.usage_chunk(sum(map(len, work.prompts)), made)])
-        await response.write(events.DONE)
-        return response
 
     def _require_model(self, name: str) -> None:
         if name != self.name:
@@ -200,16 +144,16 @@ class EngineServer:
 
     async def _models(self, request: web.Request) -> web.Response:
         entry = events.model(self.name, self._created, self.model.context)
-        return _json({"object": "list", "data": [entry]})
+        return json_response({"object": "list", "data": [entry]})
 
     async def _model(self, request: web.Request) -> web.Response:
         self._require_model(request.match_info["name"])
-        return _json(events.model(self.name, self._created, self.model.context))
+        return json_response(events.model(self.name, self._created, self.model.context))
 
     async def _health(self, request: web.Request) -> web.Response:
         if self._draining:
-            return _json({"status": "draining"}, status=503)
-        return _json({"status": "ok"})
+            return json_response({"status": "draining"}, status=503)
+        return json_response({"status": "ok"})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(
@@ -222,59 +166,27 @@ class EngineServer:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        """Give every refusal OpenAI's shape, and count the answer."""
+        """Give every refusal the shape of its dialect, and count the answer."""
+        shape = messages.error if request.path.startswith(_MESSAGES) else events.error
         try:
             response = await handler(request)
         except (RequestError, web.HTTPException) as refusal:
             problem = refusal if isinstance(refusal, RequestError) else _from_http(refusal)
-            response = _json(events.error(problem), status=problem.status)
+            response = json_response(shape(problem), status=problem.status)
             if problem.status == 503:
                 response.headers["Retry-After"] = "1"
         except ConnectionError:
             raise  # the client is gone: nothing to answer
         except Exception as fault:
-            if request.get(_BEGUN):
+            if request.get(BEGUN):
                 raise  # aiohttp cuts the connection: no second answer into a stream
             # Only the kind of the fault: its message could hold a piece of the request.
             _log.error("request failed: %s", type(fault).__name__)
-            response = _json(events.error(_internal("internal error")), status=500)
+            response = json_response(shape(internal("internal error")), status=500)
         endpoint = request.match_info.route.resource
         label = endpoint.canonical if endpoint is not None else "other"
         self.metrics.requests.labels(label, str(response.status)).inc()
         return response
-
-
-class _Outputs:
-    """Carries events from the worker thread to one handler, until all its sequences have ended."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._queue: asyncio.Queue[tuple[int, Delta | Failure]] = asyncio.Queue()
-        self.open = 0
-
-    def emitter(self, index: int) -> Callable[[Delta | Failure], None]:
-        """Return the callback of sequence number `index`; it runs in the worker thread."""
-
-        def emit(event: Delta | Failure) -> None:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, (index, event))
-
-        return emit
-
-    def __aiter__(self) -> _Outputs:
-        return self
-
-    async def __anext__(self) -> tuple[int, Delta]:
-        if not self.open:
-            raise StopAsyncIteration
-        index, event = await self._queue.get()
-        if isinstance(event, Failure):
-            raise _internal(event.message)
-        self.open -= event.finish is not None
-        return index, event
-
-
-def _internal(message: str) -> RequestError:
-    return RequestError(f"The engine failed: {message}.", status=500, kind="server_error")
 
 
 def _from_http(refusal: web.HTTPException) -> RequestError:
@@ -285,14 +197,3 @@ def _from_http(refusal: web.HTTPException) -> RequestError:
     }
     message = messages.get(refusal.status, refusal.reason)
     return RequestError(message, status=refusal.status)
-
-
-async def _send(response: web.StreamResponse, chunks: list[events.JsonObject]) -> None:
-    if chunks:
-        await response.write(b"".join(map(events.sse, chunks)))
-
-
-def _json(value: events.JsonObject, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json"
-    )

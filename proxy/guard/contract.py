@@ -9,9 +9,8 @@ store is away it decides by itself, and says so in metrics and log.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
-
-import msgspec
 
 from proxy.accounts import Account
 
@@ -25,7 +24,8 @@ class Lease(NamedTuple):
     token: bytes
 
 
-class Verdict(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """What the guard decided about one request.
 
     `call` is the 64-bit call number, 0 for a refused request. `limit` is the account's

@@ -1,6 +1,8 @@
 """Parts of the engine tests: a batch loop stepped by hand, a served engine, keys and tickets."""
 
 import asyncio
+import http.client
+import json
 import random
 import threading
 import time
@@ -8,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
-from proxy.engine.batching import Batcher, Delta, Failure, GenerationTask
+from proxy.engine.batching import Batcher
 from proxy.engine.listen import bind, running
 from proxy.engine.metrics import EngineMetrics
 from proxy.engine.sampling import Sampling, TokenLogprob
 from proxy.engine.server import EngineServer
+from proxy.engine.tasks import Delta, Failure, GenerationTask
 from watermark.embed.marker import Marker
 from watermark.keys import Keyring, create_keyring
 from watermark.manifest import Manifest, Parameters
@@ -98,6 +103,31 @@ def served(server: EngineServer) -> Iterator[str]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def post(url: str, path: str, body: bytes | dict[str, Any]) -> tuple[int, str]:
+    """Status and body of an answer."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    connection.request("POST", path, data, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def typed_events(url: str, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Events of a stream whose every event has a name, which must be its type."""
+    status, text = post(url, path, {**body, "stream": True})
+    assert status == 200
+    *blocks, rest = text.split("\n\n")
+    assert rest == ""
+    events = []
+    for block in blocks:
+        name, data = block.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    return events
 
 
 @dataclass(frozen=True)

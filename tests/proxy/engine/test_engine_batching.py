@@ -7,9 +7,9 @@ import pytest
 import torch
 from engine_bench import Bench
 
-from proxy.engine.batching import Failure, QueueFullError
 from proxy.engine.model import LanguageModel
 from proxy.engine.sampling import Sampling
+from proxy.engine.tasks import Failure, QueueFullError
 
 MakeBench = Callable[..., Bench]
 PROMPTS = ["The sea is", "Once upon a time there was", "def fibonacci(n):\n", "My favourite food"]

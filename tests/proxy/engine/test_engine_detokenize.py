@@ -56,7 +56,7 @@ def test_a_stop_string_is_found_wherever_pieces_are_cut(pieces: list[str], stop:
     scanner = StopScanner([stop])
     shown = "".join(scanner.feed(piece) for piece in pieces) + scanner.flush()
     assert shown == "".join(pieces).split(stop)[0]
-    assert scanner.stopped == (stop in "".join(pieces))
+    assert (scanner.stopped_by is not None) == (stop in "".join(pieces))
 
 
 @given(pieces=PIECES, stops=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
@@ -65,7 +65,7 @@ def test_no_part_of_a_found_stop_string_is_shown(pieces: list[str], stops: list[
     shown = "".join(scanner.feed(piece) for piece in pieces) + scanner.flush()
     assert "".join(pieces).startswith(shown)
     assert not any(stop in shown for stop in stops)
-    assert scanner.stopped or shown == "".join(pieces)
+    assert scanner.stopped_by or shown == "".join(pieces)
 
 
 def test_only_what_may_begin_a_stop_string_is_held_back() -> None:

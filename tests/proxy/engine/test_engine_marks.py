@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from engine_bench import NAME, Bench, Keys, served
+from engine_bench import NAME, Bench, Keys, post, served
 
 from proxy.engine.model import LanguageModel
 from proxy.engine.sampling import Sampling
@@ -74,6 +74,29 @@ def test_answers_of_one_batch_carry_their_own_account_and_call_and_no_other(
             assert _log10_p(keys, tokens, channel, **own) < -6
         for channel in ("account", "call"):
             assert _log10_p(keys, tokens, channel, **wrong) > -3
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt", "limit"),
+    [("/v1/responses", "input", "max_output_tokens"), ("/v1/messages", "messages", "max_tokens")],
+)
+def test_other_dialects_mark_like_chat(
+    marked: str, keys: Keys, path: str, prompt: str, limit: str
+) -> None:
+    ticket = keys.ticket(101, 1)
+    body = {
+        "model": NAME,
+        prompt: [{"role": "user", "content": PROMPT}],
+        limit: 20,
+        "seed": 3,
+        "ignore_eos": True,
+        "vllm_xargs": {"azeotrope": ticket},
+    }
+    status, text = post(marked, path, body)
+    answer = json.loads(text)
+    content = (answer["output"][0] if "output" in answer else answer)["content"]
+    assert (status, content[0]["text"]) == (200, _ask(marked, ticket, seed=3, tokens=20))
+    assert content[0]["text"] != _ask(marked, None, seed=3, tokens=20)
 
 
 @pytest.mark.parametrize("ticket", ["absent", "expired", "forged"])

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 import torch
-from engine_bench import NAME
+from engine_bench import NAME, post, typed_events
 
 from proxy.engine.model import LanguageModel
 from proxy.engine.server import MAX_BODY, EngineServer
@@ -25,13 +25,8 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 
 def _post(url: str, path: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    data = body if isinstance(body, bytes) else json.dumps(body)
-    connection.request("POST", path, data, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    return response.status, answer
+    status, text = post(url, path, body)
+    return status, json.loads(text)
 
 
 def _events(url: str, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -322,6 +317,36 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing_of_the_request(
     assert (status, answer["error"]["type"]) == (500, "server_error")
     assert "xylophone" not in answer["error"]["message"] + caplog.text
     assert "ValueError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("/v1/messages", {"messages": HELLO, "max_tokens": 20}, "api_error"),
+        ("/v1/responses", {"input": HELLO, "max_output_tokens": 20}, "server_error"),
+    ],
+)
+def test_a_stream_that_cannot_go_on_ends_with_an_error_event(
+    *,
+    url: str,
+    server: EngineServer,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+    last: str,
+) -> None:
+    decode, steps = server.batcher._decode, iter(range(3))
+
+    def failing(rows: Any) -> torch.Tensor:
+        if next(steps, None) is None:
+            raise ValueError("no more")
+        return decode(rows)
+
+    monkeypatch.setattr(server.batcher, "_decode", failing)
+    events = typed_events(url, path, {**body, "model": NAME})
+    assert events[-1]["type"] == "error"
+    assert last in json.dumps(events[-1])
+    assert "delta" in events[-2]["type"]
 
 
 def test_health_and_metrics_are_there_and_hold_no_text(url: str) -> None:
