@@ -1,13 +1,14 @@
-"""The official clients before the built-in engine: chat completions and completions."""
+"""The official clients before the built-in engine, and its answers byte for byte."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import client_checks
 import pytest
 from client_checks import Check
-from engine_cases import CASES
+from engine_cases import CASES, MARKED
 from faithful_checks import assert_same, call_of, straight, through
 from gateway import CLIENTS, Gateway, gateway
 from marks import Keys
@@ -23,15 +24,15 @@ SPOKEN = [
     "completions",
     "completions-stream",
     "completions-stream-usage",
+    "responses",
+    "responses-stream",
+    "messages",
+    "messages-stream",
+    "count-tokens",
+    "embeddings",
 ]
-CHECKS = [
-    client_checks.chat,
-    client_checks.chat_stream,
-    client_checks.chat_async,
-    client_checks.completions,
-    client_checks.models,
-    client_checks.errors,
-]
+# All but structured answers, which it refuses.
+CHECKS = [check for check in client_checks.COMMON if check is not client_checks.chat_schema]
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +56,30 @@ def served(
         yield running_gateway
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [*CHECKS, client_checks.embeddings], ids=lambda check: check.__name__
+)
 def test_the_official_clients_do_not_notice(served: Gateway, check: Check) -> None:
     check(served)
 
 
-@pytest.mark.parametrize("name", SPOKEN)
+@pytest.mark.parametrize("name", [name for name in SPOKEN if name in MARKED])
 def test_an_answer_is_what_the_engine_says_to_the_same_ticket(
     engine: Server, served: Gateway, keys: Keys, name: str
 ) -> None:
     came = through(served, name, "assistant", account=name)
     entry = call_of(served, name)
     ticket = keys.ticket(entry["account"], call=entry["call"])
-    added = {"stream_options": {"include_usage": True}} if CASES[name][1].get("stream") else {}
-    own = straight(engine, name, vllm_xargs={"azeotrope": ticket}, **added)
-    assert_same(came, own, name)
+    path, body = CASES[name]
+    added: dict[str, Any] = {"vllm_xargs": {"azeotrope": ticket}}
+    if body.get("stream") and path.endswith("completions"):
+        added["stream_options"] = {"include_usage": True}
+    assert_same(came, straight(engine, name, **added), name)
+    assert (entry["end"], entry["usage_source"]) == ("complete", "engine")
+
+
+@pytest.mark.parametrize("name", [name for name in SPOKEN if name not in MARKED])
+def test_what_has_no_ticket_is_the_engines_own(engine: Server, served: Gateway, name: str) -> None:
+    own = straight(engine, name)
+    assert own.status == 200
+    assert_same(through(served, name), own, name)
