@@ -176,6 +176,7 @@ def _keep(console: Console, stage: Stage) -> None:
         "  -H 'Content-Type: application/json' \\\n"
         f'  -d \'{{"model":"{MODEL}","stream":true,"max_tokens":300,'
         '"messages":[{"role":"user","content":"Tell me a story."}]}\'',
+        f"ANTHROPIC_BASE_URL={stage.gateway} ANTHROPIC_API_KEY={key} python  # its client too",
         f"curl {stage.admin}/metrics",
         f"curl {stage.admin}/readyz",
         f"azeotrope detect answer.txt --keys {directory}/keyring.json "

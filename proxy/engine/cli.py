@@ -76,7 +76,7 @@ def engine(
     dtype: str,
     threads: int | None,
 ) -> None:
-    """Serve a model on the CPU with OpenAI's chat completions and completions, marked.
+    """Serve a model on the CPU through OpenAI's and Anthropic's APIs, marked.
 
     For trial and tests. Production is vLLM with the plugin watermark.embed.vllm.
     """
