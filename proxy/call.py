@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from proxy.accounts import Account
 from proxy.dialects.contract import Dialect, Question
@@ -12,8 +14,8 @@ from proxy.guard.contract import Verdict
 from proxy.upstream import Route
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+# Structs: a frozen dataclass takes six times as long to make, and calls make several.
+class Call(msgspec.Struct, frozen=True):
     """One admitted call: whose, which model, which number, and the question itself."""
 
     number: int
@@ -50,4 +52,4 @@ class Policy:
 
 def new_request_id() -> str:
     """Return a random id that a client can quote; it tells nothing of account or call number."""
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{os.urandom(16).hex()}"

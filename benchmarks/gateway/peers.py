@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,12 +163,18 @@ def _start_litellm(directory: Path, port: int, upstream: int, cores: Sequence[in
 
 
 def write_site(
-    directory: Path, port: int, admin: int, upstream: int, redis: int
+    directory: Path,
+    port: int,
+    admin: int,
+    upstream: int,
+    redis: int,
+    changes: Mapping[str, Any] | None = None,
 ) -> tuple[Path, str]:
     """Write keys, accounts and the example's configuration; return its path and a client's key.
 
     Everything stays as the example has it, but for the ports, the height of the limits, and the
     patience with Redis: calls that it is late for, on a busy machine, would cost less.
+    `changes` replace whole sections.
     """
     example = _azeotrope("config", "example", cwd=directory)
     content: dict[str, Any] = yaml.safe_load(example)
@@ -180,20 +186,26 @@ def write_site(
     content["upstreams"][0]["url"] = f"http://127.0.0.1:{upstream}"
     content["upstreams"][0]["models"] = {MODEL: MODEL}
     file = directory / "azeotrope.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content | dict(changes or {})))
     _azeotrope("keys", "new", cwd=directory)
     return file, _azeotrope("accounts", "add", "bench", cwd=directory).strip()
 
 
-def gateway(redis: int, *options: str, admin: int | None = None) -> Peer:
+def gateway(
+    redis: int,
+    *options: str,
+    admin: int | None = None,
+    name: str = "azeotrope",
+    changes: Mapping[str, Any] | None = None,
+) -> Peer:
     """Return ours, with the whole default policy, its limits in the Redis at a port."""
 
     def start(directory: Path, port: int, upstream: int, cores: Sequence[int]) -> Started:
-        file, key = write_site(directory, port, admin or free_port(), upstream, redis)
+        file, key = write_site(directory, port, admin or free_port(), upstream, redis, changes)
         command = [sys.executable, "-m", "proxy", "serve", "--config", str(file), *options]
         return Program.start("azeotrope", command, cores=cores, log=directory / "calls.log"), key
 
-    return Peer("azeotrope", start)
+    return Peer(name, start)
 
 
 def _azeotrope(*arguments: str, cwd: Path) -> str:

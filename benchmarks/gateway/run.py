@@ -30,7 +30,7 @@ from benchmarks.gateway.peers import (
 from benchmarks.gateway.processes import Program, free_port
 from benchmarks.gateway.questions import answer, question
 
-_PROXY_CORE, _LOAD_CORE = 0, 1
+PROXY_CORE, LOAD_CORE = 0, 1
 _RATE = 200.0
 _STREAMS_RATE = 50.0
 # Share of decisions that Redis may be late for on a busy machine; the gateway takes those itself.
@@ -46,12 +46,12 @@ _WORKERS = """Two cores are too few to show how workers scale: two of them take 
 load needs. What they can show is that a request does not cost more when there are several."""
 
 
-class _Field:
+class Field:
     """The upstreams and Redis of a run, on the load's core."""
 
     def __init__(self, stack: ExitStack) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        core = (_LOAD_CORE,)
+        core = (LOAD_CORE,)
         self.whole, self.streams, self.redis_port = free_port(), free_port(), free_port()
         upstream = start_nginx_upstream(directory, self.whole, core)
         stack.callback(upstream.stop)
@@ -64,9 +64,9 @@ class _Field:
         emitter.wait_until_open(self.streams)
 
 
-def _whole(field: _Field, peers: list[Peer], rounds: int, seconds: float, admin: int) -> Figures:
+def _whole(field: Field, peers: list[Peer], rounds: int, seconds: float, admin: int) -> Figures:
     figures = Figures()
-    with running(peers, field.whole, (_PROXY_CORE,)) as proxies:
+    with running(peers, field.whole, (PROXY_CORE,)) as proxies:
         whole.throughput(proxies, field.redis, rounds, seconds, figures)
         print("### Answers in one piece, full load\n")
         print(whole.throughput_table([proxy.name for proxy in proxies], figures), flush=True)
@@ -77,9 +77,9 @@ def _whole(field: _Field, peers: list[Peer], rounds: int, seconds: float, admin:
     return figures
 
 
-def _streams(field: _Field, peers: list[Peer], rounds: int, seconds: float) -> Figures:
+def _streams(field: Field, peers: list[Peer], rounds: int, seconds: float) -> Figures:
     figures = Figures()
-    with running(peers, field.streams, (_PROXY_CORE,)) as proxies:
+    with running(peers, field.streams, (PROXY_CORE,)) as proxies:
         streams.event_cost(proxies, rounds, seconds, figures)
         streams.first_event(proxies, field.streams, _STREAMS_RATE, rounds, seconds, figures)
         print(f"\n### Streams: {streams.STREAMS} of an event every {streams.GAP_MS} ms\n")
@@ -131,10 +131,10 @@ def _verdict(value: float, most: float) -> str:
 @click.option("--only-bare", is_flag=True, help="Leave out all peers but bare aiohttp.")
 def main(*, quick: bool, only_bare: bool) -> None:
     """Print the tables."""
-    os.sched_setaffinity(0, {_LOAD_CORE})
+    os.sched_setaffinity(0, {LOAD_CORE})
     rounds, seconds = (2, 2.0) if quick else (5, 4.0)
     with ExitStack() as stack:
-        field, admin = _Field(stack), free_port()
+        field, admin = Field(stack), free_port()
         ours = gateway(field.redis_port, admin=admin)
         peers = [*(() if only_bare else OTHERS), BARE, ours]
         sizes = {"request": len(question()), "answer": len(answer())}
@@ -143,7 +143,7 @@ def main(*, quick: bool, only_bare: bool) -> None:
         flowing = _streams(field, peers, rounds, seconds)
         print("\n### Memory of open streams\n")
         scale = 0.2 if quick else 1.0
-        print(streams.memory_table(peers, field.streams, _PROXY_CORE, scale), flush=True)
+        print(streams.memory_table(peers, field.streams, PROXY_CORE, scale), flush=True)
         print(f"\n### Workers, both cores shared with load, upstream and Redis\n\n{_WORKERS}\n")
         workers = whole.workers_table(field.whole, field.redis, field.redis_port, rounds, seconds)
         print(workers, flush=True)

@@ -16,7 +16,6 @@ engine sends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -29,8 +28,7 @@ from proxy.guard.contract import Verdict
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A client's request as the gateway understands it.
 
     `fields` are the top-level members without the ones that no client may send, whose
@@ -59,8 +57,7 @@ class Usage(msgspec.Struct, frozen=True):
     source: Literal["engine", "counted"] = "engine"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole answer of the gateway's own: status, headers and body."""
 
     status: int

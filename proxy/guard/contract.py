@@ -9,8 +9,9 @@ store is away it decides by itself, and says so in metrics and log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 from proxy.accounts import Account
 
@@ -24,8 +25,7 @@ class Lease(NamedTuple):
     token: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What the guard decided about one request.
 
     `call` is the 64-bit call number, 0 for a refused request. `limit` is the account's

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 
 ALGORITHM = "ed25519"
 LABEL = "azeotrope"
@@ -16,7 +17,8 @@ def signature_base(components: Iterable[tuple[str, str]], parameters: str) -> by
     return "\n".join([*lines, f'"@signature-params": {parameters}']).encode()
 
 
-def signature_parameters(names: Sequence[str], created: int, keyid: str) -> str:
+@lru_cache(maxsize=8)  # answers of one second differ in little
+def signature_parameters(names: tuple[str, ...], created: int, keyid: str) -> str:
     """Return the parameters of a signature (2.3): covered components, time, key."""
     covered = " ".join(f'"{name}"' for name in names)
     return f'({covered});created={created};keyid="{keyid}";alg="{ALGORITHM}"'

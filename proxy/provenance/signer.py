@@ -69,7 +69,7 @@ class Provenance:
         covered = [("@status", str(status)), (HEADER, headers[HEADER]), (name, value)]
         if digest is not None:
             covered.append(("content-digest", digest))
-        names = [component for component, _ in covered]
+        names = tuple(component for component, _ in covered)
         parameters = signature_parameters(names, int(time.time()), self._keyid)
         signature = self._key.sign(signature_base(covered, parameters))
         headers["signature-input"] = f"{LABEL}={parameters}"
