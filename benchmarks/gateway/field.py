@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,30 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.gateway import client
-from benchmarks.gateway.peers import Peer
+from benchmarks.gateway.peers import Peer, start_nginx_upstream, start_redis
 from benchmarks.gateway.processes import Program, free_port
 from benchmarks.gateway.questions import answer, events, question
 
+PROXY_CORE, LOAD_CORE = 0, 1
 _CHECKED_EVENTS = 20
+
+
+class Field:
+    """The upstreams and Redis of a run, on the load's core."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        core = (LOAD_CORE,)
+        self.whole, self.streams, self.redis_port = free_port(), free_port(), free_port()
+        upstream = start_nginx_upstream(directory, self.whole, core)
+        stack.callback(upstream.stop)
+        command = [sys.executable, "-m", "benchmarks.gateway.emitter", str(self.streams)]
+        emitter = Program.start("emitter", command, cores=core, log=directory / "emitter.log")
+        stack.callback(emitter.stop)
+        self.redis = start_redis(directory, self.redis_port, core)
+        stack.callback(self.redis.stop)
+        upstream.wait_until_open(self.whole)
+        emitter.wait_until_open(self.streams)
 
 
 @dataclass(frozen=True, slots=True)

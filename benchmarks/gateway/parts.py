@@ -1,6 +1,6 @@
 """Where a call's CPU goes: the gateway with one part of its policy left out at a time.
 
-`python -m benchmarks.gateway.parts [--quick]` prints a table: short turns, one after the other,
+`python -m benchmarks.gateway.parts [--turns 12]` prints a table: short turns, one after the other,
 and of each the lower quartile, which work of others on the machine disturbs least.
 """
 
@@ -16,11 +16,18 @@ from pathlib import Path
 import click
 
 from benchmarks.gateway import wrk
-from benchmarks.gateway.field import Figures, Running, quantile, running
+from benchmarks.gateway.field import (
+    LOAD_CORE,
+    PROXY_CORE,
+    Field,
+    Figures,
+    Running,
+    quantile,
+    running,
+)
 from benchmarks.gateway.peers import BARE, Peer, Started, gateway
 from benchmarks.gateway.processes import Program
 from benchmarks.gateway.questions import MODEL
-from benchmarks.gateway.run import LOAD_CORE, PROXY_CORE, Field
 
 _TURN_SECONDS = 1.0
 _WHOLE = "the whole policy"
@@ -51,27 +58,32 @@ def _turns(proxies: Sequence[Running], turns: int) -> Figures:
     return figures
 
 
+def table(field: Field, turns: int) -> str:
+    """Measure, and return the table."""
+    floor = Peer("aiohttp's server alone", _start_floor)
+    whole = gateway(field.redis_port, name=_WHOLE)
+    less = [
+        gateway(field.redis_port, name=f"without {name}", changes=changes)
+        for name, changes in _WITHOUT.items()
+    ]
+    peers = [floor, BARE, whole, *less]
+    with running(peers, field.whole, (PROXY_CORE,)) as proxies:
+        figures = _turns(proxies, turns)
+    cpu = {peer.name: quantile(figures.rounds[peer.name, "cpu"], 0.25) for peer in peers}
+    lines = ["| | CPU µs a request | less than the whole |", "|---|---|---|"]
+    for peer in peers:
+        saved = "" if peer is whole else f"{cpu[_WHOLE] - cpu[peer.name]:.0f}"
+        lines.append(f"| {peer.name} | {cpu[peer.name]:.0f} | {saved} |")
+    return "\n".join(lines)
+
+
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer turns; noisier.")
-def main(*, quick: bool) -> None:
+@click.option("--turns", default=12, show_default=True, help="Turns of one second each.")
+def main(*, turns: int) -> None:
     """Print the table."""
     os.sched_setaffinity(0, {LOAD_CORE})
     with ExitStack() as stack:
-        field = Field(stack)
-        floor = Peer("aiohttp's server alone", _start_floor)
-        whole = gateway(field.redis_port, name=_WHOLE)
-        less = [
-            gateway(field.redis_port, name=f"without {name}", changes=changes)
-            for name, changes in _WITHOUT.items()
-        ]
-        peers = [floor, BARE, whole, *less]
-        with running(peers, field.whole, (PROXY_CORE,)) as proxies:
-            figures = _turns(proxies, 4 if quick else 12)
-    cpu = {peer.name: quantile(figures.rounds[peer.name, "cpu"], 0.25) for peer in peers}
-    print("| | CPU µs a request | less than the whole |\n|---|---|---|")
-    for peer in peers:
-        saved = "" if peer is whole else f"{cpu[_WHOLE] - cpu[peer.name]:.0f}"
-        print(f"| {peer.name} | {cpu[peer.name]:.0f} | {saved} |")
+        print(table(Field(stack), turns))
 
 
 if __name__ == "__main__":

@@ -9,28 +9,22 @@ upstream's, ends the run with an error.
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from urllib.request import urlopen
 
 import click
 
-from benchmarks.gateway import streams, whole
-from benchmarks.gateway.field import Figures, running
+from benchmarks.gateway import parts, streams, whole
+from benchmarks.gateway.field import LOAD_CORE, PROXY_CORE, Field, Figures, running
 from benchmarks.gateway.peers import (
     BARE,
     OTHERS,
     Peer,
     gateway,
-    start_nginx_upstream,
-    start_redis,
 )
-from benchmarks.gateway.processes import Program, free_port
+from benchmarks.gateway.processes import free_port
 from benchmarks.gateway.questions import answer, question
 
-PROXY_CORE, LOAD_CORE = 0, 1
 _RATE = 200.0
 _STREAMS_RATE = 50.0
 # Share of decisions that Redis may be late for on a busy machine; the gateway takes those itself.
@@ -44,24 +38,6 @@ which checks one key and counts, gets a twentieth of the load where the load is 
 
 _WORKERS = """Two cores are too few to show how workers scale: two of them take the core that the \
 load needs. What they can show is that a request does not cost more when there are several."""
-
-
-class Field:
-    """The upstreams and Redis of a run, on the load's core."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        core = (LOAD_CORE,)
-        self.whole, self.streams, self.redis_port = free_port(), free_port(), free_port()
-        upstream = start_nginx_upstream(directory, self.whole, core)
-        stack.callback(upstream.stop)
-        command = [sys.executable, "-m", "benchmarks.gateway.emitter", str(self.streams)]
-        emitter = Program.start("emitter", command, cores=core, log=directory / "emitter.log")
-        stack.callback(emitter.stop)
-        self.redis = start_redis(directory, self.redis_port, core)
-        stack.callback(self.redis.stop)
-        upstream.wait_until_open(self.whole)
-        emitter.wait_until_open(self.streams)
 
 
 def _whole(field: Field, peers: list[Peer], rounds: int, seconds: float, admin: int) -> Figures:
@@ -132,7 +108,7 @@ def _verdict(value: float, most: float) -> str:
 def main(*, quick: bool, only_bare: bool) -> None:
     """Print the tables."""
     os.sched_setaffinity(0, {LOAD_CORE})
-    rounds, seconds = (2, 2.0) if quick else (5, 4.0)
+    rounds, seconds = (2, 2.0) if quick else (5, 3.0)
     with ExitStack() as stack:
         field, admin = Field(stack), free_port()
         ours = gateway(field.redis_port, admin=admin)
@@ -147,6 +123,8 @@ def main(*, quick: bool, only_bare: bool) -> None:
         print(f"\n### Workers, both cores shared with load, upstream and Redis\n\n{_WORKERS}\n")
         workers = whole.workers_table(field.whole, field.redis, field.redis_port, rounds, seconds)
         print(workers, flush=True)
+        print("\n### Where a request's CPU goes\n")
+        print(parts.table(field, 3 if quick else 12), flush=True)
         print("\n### Targets\n")
         print(_targets(ours.name, at_rest, flowing), flush=True)
 
