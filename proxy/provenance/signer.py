@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from proxy.provenance.signatures import (
     LABEL,
@@ -21,6 +20,7 @@ from proxy.provenance.signatures import (
     signature_base,
     signature_parameters,
 )
+from proxy.provenance.turns import TurnSigner
 from watermark.keys import Keyring
 from watermark.manifest import FORMAT, Manifest
 
@@ -35,46 +35,55 @@ class Provenance:
 
     def __init__(self, keyring: Keyring, *, sign: bool) -> None:
         self._marks = {"engine": f"{FORMAT};epoch={keyring.current.epoch};by=engine"}
-        self._key = Ed25519PrivateKey.from_private_bytes(keyring.signing_key) if sign else None
+        self._signer = TurnSigner(keyring.signing_key) if sign else None
         self._keyid = key_id(keyring.public_key)
 
     async def of_whole(
         self, embedder: str, status: int, request_id: tuple[str, str], body: bytes
     ) -> Mapping[str, str]:
         """Return the headers of an answer whose body is known; they are bound to it."""
-        if self._key is None:
-            return self._headers(embedder, status, request_id)
+        if self._signer is None:
+            return self._mark(embedder)
         if len(body) > _HASH_IN_THREAD:
             digest = await asyncio.to_thread(content_digest, body)
         else:
             digest = content_digest(body)
-        return self._headers(embedder, status, request_id, digest)
+        headers = {**self._mark(embedder), "content-digest": digest}
+        parameters, base = self._to_sign(headers, status, request_id)
+        return _signed(headers, parameters, await self._signer.sign_in_turn(base))
 
     def of_stream(
         self, embedder: str, status: int, request_id: tuple[str, str]
     ) -> Mapping[str, str]:
         """Return the headers of an answer that is still to come: its body is not covered."""
-        return self._headers(embedder, status, request_id)
-
-    def _headers(
-        self, embedder: str, status: int, request_id: tuple[str, str], digest: str | None = None
-    ) -> dict[str, str]:
-        """`request_id` is the name of its header, and its value."""
-        headers = {HEADER: self._marks.get(embedder, "none")}
-        if self._key is None:
+        headers = self._mark(embedder)
+        if self._signer is None:
             return headers
-        if digest is not None:
-            headers["content-digest"] = digest
-        name, value = request_id
-        covered = [("@status", str(status)), (HEADER, headers[HEADER]), (name, value)]
-        if digest is not None:
-            covered.append(("content-digest", digest))
+        parameters, base = self._to_sign(headers, status, request_id)
+        return _signed(headers, parameters, self._signer.sign(base))
+
+    def _mark(self, embedder: str) -> dict[str, str]:
+        return {HEADER: self._marks.get(embedder, "none")}
+
+    def _to_sign(
+        self, headers: Mapping[str, str], status: int, request_id: tuple[str, str]
+    ) -> tuple[str, bytes]:
+        """Return the signature's parameters, and the bytes to sign.
+
+        `request_id` is the name of its header, and its value.
+        """
+        covered = [("@status", str(status)), (HEADER, headers[HEADER]), request_id]
+        if "content-digest" in headers:
+            covered.append(("content-digest", headers["content-digest"]))
         names = tuple(component for component, _ in covered)
         parameters = signature_parameters(names, int(time.time()), self._keyid)
-        signature = self._key.sign(signature_base(covered, parameters))
-        headers["signature-input"] = f"{LABEL}={parameters}"
-        headers["signature"] = f"{LABEL}={byte_sequence(signature)}"
-        return headers
+        return parameters, signature_base(covered, parameters)
+
+
+def _signed(headers: dict[str, str], parameters: str, signature: bytes) -> dict[str, str]:
+    headers["signature-input"] = f"{LABEL}={parameters}"
+    headers["signature"] = f"{LABEL}={byte_sequence(signature)}"
+    return headers
 
 
 def description(keyring: Keyring, manifest: Manifest, *, sign: bool, detect: str | None) -> bytes:
