@@ -96,11 +96,11 @@ class Settlement:
         self._trace: Trace | None = None
 
     def __enter__(self) -> Settlement:
-        self._settler.metrics.open_calls.inc()
         tracer, exchange = self._settler.tracer, self._exchange
         if tracer is not None:
             age_s = time.perf_counter() - exchange.received
             self._trace = tracer.begin(self.call, exchange.headers, age_s)
+        self._settler.metrics.open_calls.inc()  # last: nothing may fail once it is counted
         return self
 
     @property

@@ -127,19 +127,22 @@ class Tracer:
         from opentelemetry.context import Context
         from opentelemetry.trace import SpanKind
 
-        operation, model = _OPERATIONS[call.dialect.name], call.route.served
+        dialect, model = call.dialect.name, call.route.served
+        operation = _OPERATIONS.get(dialect)
+        known: dict[str, str | bool] = {
+            "gen_ai.operation.name": operation or dialect,
+            "gen_ai.request.model": model,
+            "azeotrope.request_id": call.request_id,
+            "azeotrope.embedder": call.embedder,
+            "azeotrope.stream": call.question.streams,
+        }
+        if operation is not None:  # what is passed untouched is of no family that is known
+            known["gen_ai.provider.name"] = dialect.partition("_")[0]
         span = self._tracer.start_span(
-            f"{operation} {model}",
+            f"{operation or dialect} {model}",
             Context(),  # the root of a trace, whatever runs in this thread
             SpanKind.CLIENT,
-            {
-                "gen_ai.operation.name": operation,
-                "gen_ai.provider.name": call.dialect.name.partition("_")[0],
-                "gen_ai.request.model": model,
-                "azeotrope.request_id": call.request_id,
-                "azeotrope.embedder": call.embedder,
-                "azeotrope.stream": call.question.streams,
-            },
+            known,
             _links(client_headers.get("traceparent")),
             time.time_ns() - int(age_s * 1e9),
         )

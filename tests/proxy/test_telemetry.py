@@ -197,3 +197,24 @@ async def _break_off(conversation: Any) -> None:
     await conversation.head(content_type="application/json", content_length="100")
     await conversation.send(b"{")
     conversation.reset()
+
+
+async def test_a_call_of_a_path_passed_untouched_is_a_span_too(
+    start: Start, upstream: FakeUpstream, collector: Collector
+) -> None:
+    images = "/v1/images/generations"
+    gateway = await start(
+        telemetry={"otlp_endpoint": collector.url},
+        passthrough=[{"path": images, "upstream": "fake"}],
+    )
+    upstream.answers_whole(b"{}")
+    url, headers = gateway.url + images, gateway.headers()
+    async with gateway.http.post(url, data=b"x", headers=headers) as response:
+        assert response.status == 200
+    await gateway.stop()
+
+    (span,) = collector.spans
+    said = attributes(span)
+    assert span.name == f"passthrough {images}"
+    assert (said["gen_ai.operation.name"], said["gen_ai.request.model"]) == ("passthrough", images)
+    assert "gen_ai.provider.name" not in said
