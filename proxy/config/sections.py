@@ -89,7 +89,8 @@ class Limits(Section):
     """Sizes and times that protect the gateway itself."""
 
     max_body_bytes: PositiveInt = Field(
-        default=20 * 2**20, description="Largest request body (413)."
+        default=8 * 2**20,
+        description="Largest request body (413); a body is read and parsed as a whole.",
     )
     max_answer_bytes: PositiveInt = Field(
         default=64 * 2**20, description="Largest answer that is not streamed (502)."
