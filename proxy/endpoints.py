@@ -15,9 +15,9 @@ from proxy.config import Limits
 from proxy.detection import DETECT, Detection
 from proxy.dialects import DIALECTS, speaker_of
 from proxy.dialects.contract import Dialect, Reply, Speaker
+from proxy.downstream.exchange import Exchange
+from proxy.downstream.head import check, path_of
 from proxy.errors import CallError, Kind, StreamCutError
-from proxy.exchange import Exchange
-from proxy.head import check, path_of
 from proxy.metrics import Metrics
 from proxy.passthrough import NAME, Passage
 from proxy.pipeline import Pipeline

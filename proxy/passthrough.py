@@ -18,8 +18,8 @@ from proxy.accounts import Account
 from proxy.call import Call
 from proxy.dialects.contract import Question, Usage
 from proxy.dialects.openai import OPENAI, error_object
+from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, ConfigError, Kind
-from proxy.exchange import Exchange
 from proxy.guard.contract import Verdict
 from proxy.pipeline import Pipeline
 from proxy.upstream import Endpoint, Route

@@ -16,9 +16,9 @@ from typing import Protocol
 from proxy.accounts import Account
 from proxy.call import Call, Policy
 from proxy.dialects.contract import Dialect, Question, Speaker
+from proxy.downstream.exchange import Exchange
 from proxy.embedders.contract import Embedder
 from proxy.errors import CallError, Kind
-from proxy.exchange import Exchange
 from proxy.guard.contract import Guard, Verdict
 from proxy.metrics import Metrics
 from proxy.relay import Relay

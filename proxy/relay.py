@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from proxy.call import Call
 from proxy.dialects.contract import Reading, Reply
+from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, StreamCutError
-from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.provenance import Provenance
 from proxy.settle import Settlement

@@ -17,13 +17,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from proxy import passthrough
-from proxy.acceptor import bind
 from proxy.admin.api import AdminPort
 from proxy.call import Policy, Treatment
 from proxy.config import Config, upstream_key
 from proxy.detection import DETECT, Detection, DetectorProcess
 from proxy.detection.process import setup_of
 from proxy.dialects import DIALECTS
+from proxy.downstream.acceptor import bind
+from proxy.downstream.listener import Listener
 from proxy.embedders.engine import EngineEmbedder
 from proxy.endpoints import MODELS, Endpoints
 from proxy.errors import ConfigError
@@ -32,7 +33,6 @@ from proxy.guard.embedded import EmbeddedValkey
 from proxy.guard.gcra import LocalLimiter
 from proxy.guard.limits import RateGuard
 from proxy.guard.store import Store
-from proxy.listener import Listener
 from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.provenance import WELL_KNOWN, Provenance, description

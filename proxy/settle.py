@@ -11,8 +11,8 @@ from types import TracebackType
 from proxy import logs
 from proxy.call import Call
 from proxy.dialects.contract import Reading, Usage
+from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, Kind
-from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from proxy.registry import CallRegistry, Entry
 from proxy.telemetry import Trace, Tracer

@@ -12,7 +12,7 @@ import uvloop
 from aiohttp import web
 
 from benchmarks.gateway.questions import answer
-from proxy.answering import Outgoing
+from proxy.downstream.answering import Outgoing
 
 _HEADERS = {"content-type": "application/json"}
 

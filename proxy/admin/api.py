@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from proxy.acceptor import bind_failure, url_of
+from proxy.downstream.acceptor import bind_failure, url_of
 from proxy.errors import StartError
 
 Readiness = Callable[[], Awaitable[Mapping[str, object]]]

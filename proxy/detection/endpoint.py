@@ -16,8 +16,8 @@ from proxy.config import Limits
 from proxy.detection.clients import AddressLimiter, client_network
 from proxy.detection.process import LEVEL, DetectorDownError, DetectorProcess
 from proxy.dialects.contract import Reply
+from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, Kind
-from proxy.exchange import Exchange
 from proxy.metrics import Metrics
 from watermark.manifest import FORMAT
 

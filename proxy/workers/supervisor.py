@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from proxy import config
-from proxy.acceptor import bind, close_all, url_of
 from proxy.admin.api import AdminPort
 from proxy.config import Config
+from proxy.downstream.acceptor import bind, close_all, url_of
 from proxy.errors import ConfigError
 from proxy.server import Material, load_material, open_embedded, started_fields
 from proxy.workers.channel import Start

@@ -124,7 +124,7 @@ async def test_a_client_that_does_not_read_a_whole_answer_is_cut(
 async def test_a_connection_that_is_closed_does_not_flush_for_ever(
     start: Start, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.connection.FLUSH_S", 0.1)
+    monkeypatch.setattr("proxy.downstream.connection.FLUSH_S", 0.1)
     gateway = await start(limits={"drain_timeout_s": 0.1})
     upstream.answers_whole(b" " * 16 * 2**20)
     port = int(gateway.url.rpartition(":")[2])

@@ -17,8 +17,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from proxy.dialects.openai import OPENAI
+from proxy.downstream.head import MAX_HEAD_BYTES, bad_http, too_large
 from proxy.errors import CallError
-from proxy.head import MAX_HEAD_BYTES, bad_http, too_large
 from proxy.tally import Level
 
 _log = logging.getLogger(__name__)

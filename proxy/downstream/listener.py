@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from proxy.acceptor import Acceptor, url_of
-from proxy.connection import LINGER_S, Connection
-from proxy.descriptors import most_connections
-from proxy.head import bad_http
+from proxy.downstream.acceptor import Acceptor, url_of
+from proxy.downstream.connection import LINGER_S, Connection
+from proxy.downstream.descriptors import most_connections
+from proxy.downstream.head import bad_http
 from proxy.tally import Level
 
 _log = logging.getLogger(__name__)

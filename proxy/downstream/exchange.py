@@ -15,13 +15,13 @@ from typing import TypeVar
 
 from aiohttp import HttpVersion11, web
 
-from proxy.answering import Outgoing
 from proxy.call import new_request_id
 from proxy.config import Limits
-from proxy.connection import FLUSH_S
 from proxy.dialects.contract import Reply
+from proxy.downstream.answering import Outgoing
+from proxy.downstream.connection import FLUSH_S
+from proxy.downstream.head import CLOSE, bad_http
 from proxy.errors import CallError, Kind
-from proxy.head import CLOSE, bad_http
 
 T = TypeVar("T")
 # Bodies beyond this are parsed in a thread: the event loop must not stand still for
