@@ -69,7 +69,7 @@ class Address:
                 wire = await self._open(make)
         except TimeoutError:
             raise StoreAwayError("deadline", "no connection in time") from None
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, UnicodeError) as error:  # a refusal, TLS; a name that can be none
             raise StoreAwayError("lost", type(error).__name__) from None
         try:
             await self._introduce(wire)

@@ -86,11 +86,14 @@ class Leases:
             self._store.returned.clear()
             try:
                 await self.catch_up()
-            except StoreAwayError as error:  # it wakes us again
+            except StoreAwayError as error:  # it wakes us when it is back
                 _log.info("leases_not_renewed", extra={"fields": {"reason": error.reason}})
 
     async def catch_up(self) -> None:
-        """Tell the store of all releases that it missed and all leases held."""
+        """Tell the store of all releases that it missed and all leases held.
+
+        Raises StoreAwayError if it did not take some, once all were tried.
+        """
         oldest = time.monotonic() - LEASE_MS / 1000
         for _ in range(len(self._owed)):
             since, lease = self._owed.popleft()
@@ -98,8 +101,13 @@ class Leases:
                 self.forget(lease)
             if not self._store.up:
                 return
+        failed: list[BaseException] = []
         for accounts in _batches(list(self._held), _COMMANDS_AT_ONCE):
-            await asyncio.gather(*map(self._renew_account, accounts))
+            asked = map(self._renew_account, accounts)
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            failed += filter(None, done)
+        if failed:
+            raise failed[0]
 
     async def _renew_account(self, account: int) -> None:
         for tokens in _batches(list(self._held.get(account, ())), _TOKENS_A_COMMAND):

@@ -76,11 +76,10 @@ class Store:
         """Ask for a decision that respects what is known here; raises StoreAwayError."""
         rest = _packed_keys(account) + _packed_rate(rate) + arguments(*known, token)
         try:
-            reply = await self.ask(self._short + rest, self._full + rest)
+            return _decision(await self.ask(self._short + rest, self._full + rest))
         except StoreAwayError as error:
             self._metrics.store_failed(error.reason)
             raise
-        return _decision(reply)
 
     async def ask(self, packed: bytes, full: bytes | None = None) -> object:
         """Send a command; again in full if its script is not known. Raises StoreAwayError."""
@@ -161,7 +160,9 @@ async def _run(wire: Wire, packed: bytes, full: bytes | None) -> object:
 
 
 def _decision(reply: object) -> Decision:
-    assert isinstance(reply, list)  # our own script has run: a probe has seen it
+    """Read what the script returned; raises StoreAwayError if it cannot have run."""
+    if not isinstance(reply, list) or len(reply) != len(Decision._fields):
+        raise StoreAwayError("error", "no answer of the script")
     return Decision._make(reply)
 
 

@@ -13,7 +13,9 @@ import redis
 from guarding import Limiter, account, running, until
 from own_server import OwnServer
 
+from proxy.guard import leases
 from proxy.guard.keyspace import EPOCH_2026, LEASE_MS, leases_key
+from proxy.guard.wire import StoreAwayError
 
 TWO = account(concurrent=2)
 
@@ -196,3 +198,18 @@ async def test_what_ends_while_the_gateway_shuts_down_is_released(clean_valkey: 
             limiter.guard.release(verdict)
     with redis.Redis.from_url(clean_valkey) as client:
         assert client.zcard(leases_key(1)) == 0
+
+
+async def test_a_spoiled_key_keeps_no_other_account_from_its_leases(
+    limiter: Limiter, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_COMMANDS_AT_ONCE", 1)
+    for number in (1, 2):
+        await limiter.guard.admit(account(number, concurrent=1))
+    client.flushall()
+    client.set(leases_key(1), "of another type")
+
+    with pytest.raises(StoreAwayError):
+        await limiter.guard._leases.catch_up()
+
+    assert client.zcard(leases_key(2)) == 1

@@ -223,3 +223,29 @@ async def test_a_server_that_answers_with_errors_is_not_asked_by_requests(
     full = sum(b"$4\r\nEVAL\r\n" in data for data in asked)
     short = sum(b"EVALSHA" in data for data in asked)
     assert full in ((short, short - 1) if code == "NOSCRIPT" else (0,))
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*1\r\n:1\r\n", b"*0\r\n"])
+async def test_a_server_that_does_not_run_the_script_is_away_and_looked_for(
+    tmp_path: Path, reply: bytes
+) -> None:
+    asked: list[bytes] = []
+
+    def answer(data: bytes) -> bytes:
+        asked.append(data)
+        return reply
+
+    loop = asyncio.get_running_loop()
+    path = str(tmp_path / "s.sock")
+    listener = await loop.create_unix_server(lambda: ScriptedServer(answer), path)
+    async with running(f"unix://{path}") as limiter:
+        assert not limiter.store.up
+        assert await limiter.admit(account()) == (True, "local")
+        await until(lambda: sum(b"EVALSHA" in data for data in asked) >= 3)
+    listener.close()
+
+
+async def test_a_host_name_that_cannot_be_one_is_a_store_that_is_away() -> None:
+    async with running("redis://cache..example") as limiter:
+        assert not limiter.store.up
+        assert await limiter.admit(account()) == (True, "local")
