@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing
 from typing import Any
 
@@ -13,8 +14,9 @@ from pydantic_core import ErrorDetails
 ENV_PREFIX = "AZEOTROPE_"
 ENV_DELIMITER = "__"
 
-# Values under these keys are never echoed: they may hold a password.
+# Never echoed: what stands at the place of Redis's URL, and whatever has a password before a host.
 _SECRET = frozenset({"redis.url"})
+_WITH_PASSWORD = re.compile(r"//[^/\s]*@")
 _SHOWN = 60
 _EXPECTED = {
     "model_type": "expected a section with keys",
@@ -59,7 +61,10 @@ def _finding(finding: ErrorDetails, path: str, schema: type[BaseModel]) -> str:
     expected = finding["msg"] if kind == "expected" else _EXPECTED.get(kind, finding["msg"])
     if path in _SECRET or isinstance(finding["input"], dict) or not path:
         return expected
-    return f"{expected}, got {_shown(finding['input'])}"
+    shown = json.dumps(finding["input"], ensure_ascii=False, default=str)
+    if _WITH_PASSWORD.search(shown):
+        return expected
+    return f"{expected}, got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'}"
 
 
 def _section_at(loc: tuple[int | str, ...], schema: type[BaseModel]) -> type[BaseModel]:
@@ -90,8 +95,3 @@ def _source(file: str, finding: ErrorDetails) -> str:
         if any(name.upper() == variable for name in os.environ):
             return f"environment variable {variable}: "
     return f"{file}: "
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -268,3 +268,21 @@ def test_the_schema_is_json() -> None:
 
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"keyring", "manifest", "accounts", "tiers", "upstreams"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("http://engine:8000/", "http://me:hunter2@engine:8000/"),
+        ("tiers:", "redis: redis://:hunter2@cache:6379/0\ntiers:"),
+        ("tiers:", "redis: {url: [redis://:hunter2@cache]}\ntiers:"),
+        ("tiers:", "redis: {deadline_ms: redis://:hunter2@cache}\ntiers:"),
+    ],
+)
+def test_a_password_in_a_url_is_never_quoted(file: Path, old: str, new: str) -> None:
+    file.write_text(GOOD.replace(old, new))
+
+    with pytest.raises(ConfigError, match="expected") as caught:
+        load(file)
+
+    assert "hunter2" not in str(caught.value)
