@@ -16,7 +16,7 @@ from proxy.accounts.records import (
     hash_key,
     new_key,
     timestamp,
-    unix_time,
+    with_key,
 )
 from proxy.config import Tier
 from proxy.errors import AccountsError
@@ -63,15 +63,16 @@ def add(
 def rotate(store: AccountStore, name: str, grace: timedelta) -> str:
     """Give an account a new key and return it; raises AccountsError.
 
-    Its other keys stay good for `grace` at most; those whose time is over are dropped.
+    Its other keys stay good for `grace` at most; those whose time is over are dropped. An
+    account with MAX_KEYS good ones gets no further key but without grace.
     """
     key, now = new_key(), datetime.now(UTC)
 
     def edit(book: Book) -> None:
         record = book[name]
-        kept = [_expiring(old, now, now + grace) for old in record.keys if _is_good(old, now)]
+        good = [old for old in record.keys if grace and old.is_good(now.timestamp())]
         fresh = Key(hash_key(book.pepper, key).hex(), timestamp(now))
-        keys = [*(kept if grace else []), fresh]
+        keys = with_key([_expiring(old, now + grace) for old in good], fresh)
         book.put(msgspec.structs.replace(record, keys=keys))
 
     store.change(edit, [name])
@@ -99,11 +100,7 @@ def resume(store: AccountStore, name: str) -> None:
     store.change(edit, [name])
 
 
-def _is_good(key: Key, now: datetime) -> bool:
-    return key.expires is None or unix_time(key.expires) > now.timestamp()
-
-
-def _expiring(key: Key, now: datetime, end: datetime) -> Key:
-    if key.expires is not None and unix_time(key.expires) <= end.timestamp():
+def _expiring(key: Key, end: datetime) -> Key:
+    if not key.is_good(end.timestamp()):
         return key
     return msgspec.structs.replace(key, expires=timestamp(end))

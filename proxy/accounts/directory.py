@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from proxy.accounts.records import (
+    LONGEST_KEY,
     Header,
     Overrides,
     Record,
@@ -19,8 +20,6 @@ from proxy.accounts.records import (
 from proxy.config import Tier
 from proxy.errors import AccountsError, CallError, Kind
 
-# A longer credential is none of ours: not worth a hash of a megabyte.
-_LONGEST_KEY = 256
 # A load runs in a thread beside the event loop. Python would let it keep the loop
 # waiting for 5 ms each time: it steps aside itself after so many accounts (0.3 ms).
 _STEP = 32
@@ -111,7 +110,7 @@ class Accounts:
         are compared, so its timing tells nothing of any stored hash.
         """
         account = None
-        if len(key) <= _LONGEST_KEY:
+        if len(key) <= LONGEST_KEY:  # a longer one is nobody's: not worth a hash of a megabyte
             digest = hash_key(self._pepper, key)
             expires = self._expiries.get(digest)
             if expires is None or self._wall() < expires:

@@ -20,6 +20,7 @@ import msgspec
 
 from proxy.accounts.book import Book
 from proxy.accounts.records import (
+    LONGEST_KEY,
     Key,
     Overrides,
     Record,
@@ -28,6 +29,8 @@ from proxy.accounts.records import (
     hash_key,
     new_key,
     timestamp,
+    unix_time,
+    with_key,
 )
 from proxy.config import Tier
 from proxy.errors import AccountsError
@@ -36,7 +39,7 @@ _LIMITS = ("requests_per_minute", "burst", "concurrent_calls")
 _FIELDS = ("owner", "tier", "models", "licence")
 COLUMNS = ("name", *_FIELDS, *_LIMITS, "key")
 # A key that others made may be weak: it is hashed fast, so it must not be guessable.
-_SHORTEST_KEY, _LONGEST_KEY = 24, 256
+_SHORTEST_KEY = 24
 _TOLD = 5
 _DEFAULT_TIER = "default"
 _DIGITS = re.compile(r"[0-9]{1,12}")
@@ -139,8 +142,9 @@ def _updated(book: Book, row: Row, now: str) -> Record:
     keys = old.keys
     if row.key is not None:
         digest = hash_key(book.pepper, row.key).hex()
+        keys = [key for key in keys if key.is_good(unix_time(now))]
         if all(key.hash != digest for key in keys):
-            keys = [*keys, Key(digest, now)]
+            keys = with_key(keys, Key(digest, now))
     limits = _limits(old.limits, row.limits)
     return msgspec.structs.replace(old, limits=limits, keys=keys, **row.fields)
 
@@ -214,9 +218,9 @@ def _key(key: Any) -> str | None:
     if key is None:
         return None
     good = isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key
-    if not good or not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
+    if not good or not _SHORTEST_KEY <= len(key) <= LONGEST_KEY:
         raise AccountsError(
-            f"key: expected {_SHORTEST_KEY} to {_LONGEST_KEY} printable ASCII characters"
+            f"key: expected {_SHORTEST_KEY} to {LONGEST_KEY} printable ASCII characters"
         )
     return str(key)
 

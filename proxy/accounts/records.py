@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -26,6 +26,9 @@ FORMAT_1 = "azeotrope-accounts-1"
 KEY_PREFIX = "az-"
 MAX_NUMBER = 2**24 - 1  # a call number carries the account in 24 bits
 LONGEST_TEXT = 200
+LONGEST_KEY = 256  # one that others made
+# Good ones of one account: each is held in every gateway's memory.
+MAX_KEYS = 8
 KEY_ID_DIGITS = 8
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -55,6 +58,10 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     def id(self) -> str:
         """What operators call the key by; it tells nothing of the key."""
         return self.hash[:KEY_ID_DIGITS]
+
+    def is_good(self, now: float) -> bool:
+        """Whether it opens the account at `now`, in Unix seconds."""
+        return self.expires is None or now < unix_time(self.expires)
 
 
 class Record(
@@ -109,6 +116,16 @@ def new_key() -> str:
 def hash_key(pepper: bytes, key: str) -> bytes:
     """Return the digest by which a key is found."""
     return hmac.digest(pepper, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def with_key(good: Sequence[Key], fresh: Key) -> list[Key]:
+    """Return an account's good keys and one more; raises AccountsError beyond MAX_KEYS."""
+    if len(good) >= MAX_KEYS:
+        raise AccountsError(
+            f"the account has {MAX_KEYS} keys that are good: wait until one ends, or end "
+            "all with: azeotrope accounts rotate NAME --grace 0"
+        )
+    return [*good, fresh]
 
 
 def timestamp(moment: datetime) -> str:

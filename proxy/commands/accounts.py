@@ -116,7 +116,8 @@ def add(
 def rotate(name: str, grace: timedelta, file: Path) -> None:
     """Give the account NAME a new API key and print it, once.
 
-    Until the grace is over, old and new keys are good: clients can change over meanwhile.
+    Until the grace is over, old and new keys are good: clients can change over meanwhile. An
+    account has 8 good keys at most.
 
     \b
     Examples:

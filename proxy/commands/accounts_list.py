@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.accounts.places import open_store
-from proxy.accounts.records import Key, Record, unix_time
+from proxy.accounts.records import Record
 from proxy.commands.options import config_option
 from proxy.config import load
 
@@ -69,11 +69,12 @@ def show(name: str, as_json: bool, file: Path) -> None:
 
 def shown(record: Record) -> dict[str, Any]:
     """Return what may be shown of an account."""
+    now = time.time()
     return {
         **msgspec.structs.asdict(record),
         "limits": None if record.limits is None else msgspec.structs.asdict(record.limits),
         "keys": [
-            {"id": key.id, "created": key.created, "expires": key.expires, "good": _is_good(key)}
+            {"id": key.id, "created": key.created, "expires": key.expires, "good": key.is_good(now)}
             for key in record.keys
         ],
     }
@@ -105,14 +106,10 @@ def _cells(record: Record) -> tuple[str, ...]:
         record.tier + ("+" if record.limits else ""),
         "all" if record.models is None else ",".join(record.models),
         record.state,
-        str(sum(map(_is_good, record.keys))),
+        str(sum(key.is_good(time.time()) for key in record.keys)),
         record.created,
         record.owner or "",
     )
-
-
-def _is_good(key: Key) -> bool:
-    return key.expires is None or time.time() < unix_time(key.expires)
 
 
 def _print_plain(rows: list[tuple[str, ...]]) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from running import Site
 from test_gateway_cli import azeotrope, complaint
 
+from proxy.accounts import changes
 from proxy.accounts.book import AccountStore, Book
+from proxy.accounts.file_store import FileStore
 from proxy.accounts.importing import COLUMNS, apply, read_rows
 from proxy.accounts.places import open_store
 from proxy.accounts.records import Overrides, new_header
@@ -240,6 +243,18 @@ def test_an_update_changes_what_the_file_names_and_keeps_the_rest(here: Path) ->
     assert len(after.keys) == 2
     import_of(here, name, "--update")
     assert book(here)["bob"] == after
+
+
+def test_an_update_gives_no_account_more_than_eight_good_keys(site: Site) -> None:
+    store = FileStore(site.directory / "accounts.json")
+    for _ in range(7):
+        changes.rotate(store, "alice", timedelta(hours=1))
+    private(site.directory / "more.jsonl", json.dumps({"name": "alice", "key": KEY}))
+
+    reason = refused(site, "more.jsonl", "--update")
+
+    assert "line 1: the account has 8 keys that are good" in reason
+    assert len(store.read()["alice"].keys) == 8
 
 
 def test_24000_accounts_are_imported_at_once(here: Path) -> None:

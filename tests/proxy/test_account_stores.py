@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from proxy.accounts import Accounts, changes
 from proxy.accounts.book import AccountStore, Book
 from proxy.accounts.file_store import FileStore
-from proxy.accounts.records import Key, Overrides, Record, unix_time
+from proxy.accounts.records import MAX_KEYS, Key, Overrides, Record, unix_time
 from proxy.accounts.redis_store import _KEYS, RedisStore
 from proxy.config import Tier
 from proxy.errors import AccountsError, CallError, Kind
@@ -125,6 +125,20 @@ def test_a_second_rotation_lengthens_no_key(store: AccountStore) -> None:
     assert [key.expires is None for key in keys] == [False, False, True]
 
 
+def test_an_account_has_eight_good_keys_at_most(store: AccountStore) -> None:
+    add(store, "alice")
+    for _ in range(7):
+        changes.rotate(store, "alice", DAY)
+    before = store.read()["alice"]
+
+    with pytest.raises(AccountsError, match="the account has 8 keys that are good"):
+        changes.rotate(store, "alice", DAY)
+
+    assert store.read()["alice"] == before
+    changes.rotate(store, "alice", timedelta())
+    assert len(store.read()["alice"].keys) == 1
+
+
 def test_without_grace_old_keys_end_at_once(store: AccountStore) -> None:
     _, old = add(store, "alice")
 
@@ -207,6 +221,9 @@ def follow(
         known = name in set(good.values())
         if step == "add" and not known:
             good[add(store, name)[1]] = name
+        elif step == "rotate" and list(good.values()).count(name) == MAX_KEYS:
+            with pytest.raises(AccountsError, match="keys that are good"):
+                changes.rotate(store, name, DAY)
         elif known and step in ("rotate", "replace"):
             if step == "replace":
                 ended = {key for key, owner in good.items() if owner == name}
@@ -226,11 +243,11 @@ PROCESSES, ROUNDS, MANY = 4, 4, 600
 
 
 def work(place: Path | str, worker: int) -> None:
-    """Add accounts, and change one that all processes change."""
+    """Add accounts, and change some that all processes change."""
     store = store_at(place)
     for turn in range(ROUNDS):
         add(store, f"account-{worker}-{turn}")
-        changes.rotate(store, "shared", DAY)
+        changes.rotate(store, f"shared-{turn}", DAY)
         changes.suspend(store, f"account-{worker}-{turn}", f"by {worker}")
         if worker == turn:
             add_many(store, worker)
@@ -253,7 +270,8 @@ def add_many(store: AccountStore, worker: int) -> None:
 def test_nothing_is_lost_when_many_processes_change_accounts(
     store: AccountStore, place: Path | str
 ) -> None:
-    add(store, "shared")
+    for turn in range(ROUNDS):
+        add(store, f"shared-{turn}")
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=work, args=(place, worker)) for worker in range(PROCESSES)]
     for process in workers:
@@ -265,8 +283,9 @@ def test_nothing_is_lost_when_many_processes_change_accounts(
     book = store.read()
     total = PROCESSES * ROUNDS
     numbers = sorted(record.number for record in book)
-    assert numbers == list(range(1, total + PROCESSES * MANY + 2))
-    assert len({key.hash for key in book["shared"].keys}) == total + 1
+    assert numbers == list(range(1, total + PROCESSES * MANY + ROUNDS + 1))
+    for turn in range(ROUNDS):
+        assert len({key.hash for key in book[f"shared-{turn}"].keys}) == PROCESSES + 1
     for worker in range(PROCESSES):
         for turn in range(ROUNDS):
             assert book[f"account-{worker}-{turn}"].reason == f"by {worker}"
