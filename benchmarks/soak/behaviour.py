@@ -27,15 +27,19 @@ class Clients:
     async def call(self) -> None:
         """Do one thing, chosen by weight, and count how it ended."""
         name = self.draw.choices(list(MIXTURE), [weight for weight, _ in MIXTURE.values()])[0]
-        connection = await client.connect(self.port, keep=False)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                outcome = await MIXTURE[name][1](self, connection)
-        except (ConnectionError, TimeoutError) as error:
+                outcome = await self._behave(MIXTURE[name][1])
+        except (OSError, TimeoutError) as error:
             outcome = type(error).__name__
+        self.outcomes[name, outcome] += 1
+
+    async def _behave(self, behaviour: Behaviour) -> str:
+        connection = await client.connect(self.port, keep=False)
+        try:
+            return await behaviour(self, connection)
         finally:
             connection.transport.abort()
-        self.outcomes[name, outcome] += 1
 
     def wire(self, body: bytes, key: str | None = None) -> bytes:
         """Return a request with one of the keys."""
