@@ -15,6 +15,7 @@ import os
 import select
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -26,10 +27,29 @@ import msgspec
 _MOST_LINES = 10_000
 _GATHER_S = 0.05
 _LAST_WORDS_S = 5.0
+_MOST_CAUSES = 8
 
 Line = Callable[[float, str, str, str, Mapping[str, Any]], bytes]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def _exception(error: BaseException | None) -> str:
+    """Kinds and places of an exception and of its causes; the newest first.
+
+    Not their messages: these quote what was read, which may be a prompt or a key.
+    """
+    parts: list[str] = []
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            break
+        places = traceback.extract_tb(error.__traceback__)
+        parts += [
+            type(error).__name__,
+            *(f"{at.filename}:{at.lineno} {at.name}" for at in reversed(places)),
+        ]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(parts)
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,7 +59,7 @@ class JsonFormatter(logging.Formatter):
         """Return the line of a record."""
         fields = dict(getattr(record, "fields", {}))
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
+            fields["exception"] = _exception(record.exc_info[1])
         level = record.levelname.lower()
         line = _json(record.created, level, record.name, record.getMessage(), fields)
         return line.decode()
@@ -54,7 +74,7 @@ class TextFormatter(logging.Formatter):
         level = record.levelname.lower()
         line = _text(record.created, level, record.name, record.getMessage(), fields).decode()
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + _exception(record.exc_info[1])
         return line
 
 

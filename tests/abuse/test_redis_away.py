@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from fake_upstream import FakeUpstream
-from guarding import until
 from own_server import PROGRAMS, OwnServer
 from running import Running, Site, Start
+from waiting import until
 
 DEADLINE_S = 0.2
 # Beyond the deadline: a loaded test machine. Without a deadline it would be for ever.

@@ -7,10 +7,11 @@ import socket
 
 import psutil
 import pytest
-from aftermath import Aftermath, sample, until
+from aftermath import Aftermath, sample
 from asking import GOOD, assert_goes_on
 from fake_upstream import FakeUpstream
 from running import Running, Start
+from waiting import until
 from wire import BODY, KEY, Wire, connected, post
 
 PAUSE_S = 0.02

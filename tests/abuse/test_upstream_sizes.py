@@ -13,7 +13,8 @@ import psutil
 import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Site, question
-from serving import Server, eventually, serving
+from serving import Server, serving
+from waiting import eventually
 
 MEGABYTE = 1 << 20
 STREAMS = 1000

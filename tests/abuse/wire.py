@@ -11,10 +11,9 @@ from typing import Any
 
 from fake_upstream import Received
 from running import Running
+from secrecy import PROMPT
 
 CHAT = b"/v1/chat/completions"
-# A prompt that is nowhere else: no log, metric or registry may have it (see conftest.py).
-PROMPT = "\u03a8"
 BODY = f'{{"model":"m","messages":[{{"role":"user","content":"{PROMPT}"}}]}}'.encode()
 # Stands for alice's key in the bytes of an attack.
 KEY = b"{KEY}"

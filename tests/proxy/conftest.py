@@ -6,17 +6,15 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import pytest
-import uvloop
-from harness import clean_valkey, key_files, site, start, upstream, valkey
-
-__all__ = ["clean_valkey", "key_files", "site", "start", "upstream", "valkey"]
+from harness import *  # noqa: F403 (hooks and fixtures)
 
 
 def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
+    item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run the gateway in the event loop that `azeotrope serve` gives it."""
+    """Use the gateway's event loop for the gateway's tests, not for the engine's."""
     if item.path.parent != Path(__file__).parent:
         return {"asyncio": asyncio.new_event_loop}
-    return {"uvloop": uvloop.new_event_loop}
+    return harness.pytest_asyncio_loop_factories()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from waiting import until
 
 from proxy.accounts import Account
 from proxy.config import Tier
@@ -61,10 +62,3 @@ async def running(url: str, deadline_s: float = 5.0) -> AsyncIterator[Limiter]:
             yield limiter
     finally:
         await limiter.store.close()
-
-
-async def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
-    """Wait for something to become true; fails with TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 (of another process)
-            await asyncio.sleep(0.005)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,31 @@ from typing import Any
 import aiohttp
 import pytest
 import redis
+import uvloop
 from fake_upstream import FakeUpstream
 from running import Running, Site, Start
+from secrecy import nothing_secret_is_told
 
 from proxy.config import load
 from proxy.guard.embedded import EmbeddedValkey
 from proxy.server import Gateway
 from watermark.keys import create_keyring
+
+__all__ = [
+    "clean_valkey",
+    "key_files",
+    "nothing_secret_is_told",
+    "pytest_asyncio_loop_factories",
+    "site",
+    "start",
+    "upstream",
+    "valkey",
+]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the gateway in the event loop that `azeotrope serve` gives it."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

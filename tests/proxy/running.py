@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class Site:
     directory: Path
     content: dict[str, Any]
     key: str
+    # What servers in processes of their own have written to standard error and in metrics.
+    said: list[str] = field(default_factory=list)
 
     @property
     def file(self) -> Path:

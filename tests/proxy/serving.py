@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from running import Site, question
+from waiting import PATIENCE_S
 
 AZEOTROPE = [str(Path(sys.executable).with_name("azeotrope"))]
-PATIENCE_S = 60
 
 
 class Server:
@@ -34,6 +35,7 @@ class Server:
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             async with self._news:
+                self.site.said.append(line.decode())
                 if line.startswith(b"{"):
                     self.log.append(json.loads(line))
                 else:
@@ -69,7 +71,9 @@ class Server:
     async def metrics(self) -> dict[str, float]:
         """Return every series with its value."""
         async with aiohttp.ClientSession() as http, http.get(f"{self.admin_url}/metrics") as got:
-            lines = (await got.text()).splitlines()
+            text = await got.text()
+        self.site.said.append(text)
+        lines = text.splitlines()
         series = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in series}
 
@@ -84,11 +88,24 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(site: Site, *arguments: str) -> AsyncIterator[Server]:
-    """Run `azeotrope serve` in a site's directory until it listens; kill what is left."""
+async def serving(
+    site: Site, *arguments: str, descriptors: int | None = None
+) -> AsyncIterator[Server]:
+    """Run `azeotrope serve` in a site's directory until it listens; kill what is left.
+
+    It may have so many file descriptors, half of them at first.
+    """
     site.write()
+
+    def restrict() -> None:
+        if descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors // 2, descriptors))
+
     process = await asyncio.create_subprocess_exec(
-        *AZEOTROPE, "serve", *arguments, cwd=site.directory, stderr=PIPE
+        *(*AZEOTROPE, "serve", *arguments),
+        cwd=site.directory,
+        stderr=PIPE,
+        preexec_fn=restrict,
     )
     server = Server(process, site)
     try:
@@ -99,10 +116,3 @@ async def serving(site: Site, *arguments: str) -> AsyncIterator[Server]:
         if process.returncode is None:
             process.kill()
         await server.ended()
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something holds; a test that fails says which by its line."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await holds():  # noqa: ASYNC110 (there is nothing to be told by)
-            await asyncio.sleep(0.05)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from fake_upstream import FakeUpstream
 from running import Running, question
+from waiting import eventually
 
 NO_LOOKS = {"path": None}
 
@@ -33,7 +33,8 @@ async def status_of(gateway: Running, **fields: Any) -> int:
         return int(response.status)
 
 
-async def until(gateway: Running, line: str, value: float) -> None:
-    async with asyncio.timeout(10):
-        while await gateway.metric(line) != value:
-            pass
+async def until_metric(gateway: Running, line: str, value: float) -> None:
+    async def reads_so() -> bool:
+        return await gateway.metric(line) == value
+
+    await eventually(reads_so)

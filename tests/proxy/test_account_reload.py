@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Running, Site, Start, question
+from waiting import eventually
 
 from proxy import accounts
 from proxy.accounts import changes
@@ -114,13 +113,6 @@ def add_to(store: AccountStore, name: str, **options: Any) -> tuple[int, str]:
     return changes.add(store, name, tier="default", tiers=tiers, **options)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not await condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        await asyncio.sleep(0.01)
-
-
 async def status(gateway: Running, key: str) -> int:
     async with gateway.chat(key=key) as response:
         await response.read()
@@ -136,13 +128,13 @@ async def test_a_suspension_and_its_end_are_taken_over(
     assert await status(gateway, key) == 200
 
     changes.suspend(store, "bob", "the-secret-reason")
-    await until(lambda: is_answered(gateway, key, 403))
+    await eventually(lambda: is_answered(gateway, key, 403))
     assert await status(gateway, site.key) == 200
     async with gateway.chat(key=key) as response:
         assert "the-secret-reason" not in await response.text()
 
     changes.resume(store, "bob")
-    await until(lambda: is_answered(gateway, key, 200))
+    await eventually(lambda: is_answered(gateway, key, 200))
 
 
 async def is_answered(gateway: Running, key: str, expected: int) -> bool:
@@ -160,10 +152,10 @@ async def test_a_look_that_fails_is_not_the_last_one(
 
     with monkeypatch.context() as patched:
         patched.setattr(WatchedFile, "_stamp", fails)
-        await until(lambda: is_stale(gateway, 1))
-    await until(lambda: is_stale(gateway, 0))
+        await eventually(lambda: is_stale(gateway, 1))
+    await eventually(lambda: is_stale(gateway, 0))
     key = site.add("bob")
-    await until(lambda: is_answered(gateway, key, 200))
+    await eventually(lambda: is_answered(gateway, key, 200))
 
 
 async def is_stale(gateway: Running, expected: float) -> bool:
@@ -176,14 +168,14 @@ async def test_a_new_and_a_rotated_key_are_taken_over(
     gateway = await start()
     upstream.answers_whole(GOOD)
     _, first = add_to(store, "bob")
-    await until(lambda: is_answered(gateway, first, 200))
+    await eventually(lambda: is_answered(gateway, first, 200))
 
     second = changes.rotate(store, "bob", timedelta(hours=1))
-    await until(lambda: is_answered(gateway, second, 200))
+    await eventually(lambda: is_answered(gateway, second, 200))
     assert await status(gateway, first) == 200
 
     third = changes.rotate(store, "bob", timedelta())
-    await until(lambda: is_answered(gateway, first, 401))
+    await eventually(lambda: is_answered(gateway, first, 401))
     assert [await status(gateway, key) for key in (second, third)] == [401, 200]
 
 
@@ -206,7 +198,7 @@ async def test_a_stream_that_runs_goes_on_when_its_account_is_suspended(
         await response.content.readuntil(b"\n\n")
         changes.suspend(store, "bob", None)
         upstream.answers_whole(GOOD)  # calls after this one
-        await until(lambda: is_answered(gateway, key, 403))
+        await eventually(lambda: is_answered(gateway, key, 403))
         go_on.set()
         assert await response.content.read() == b"data: [DONE]\n\n"
 
@@ -235,7 +227,7 @@ async def test_keys_are_in_no_log_and_no_metric(
     gateway = await start()
     upstream.answers_whole(GOOD)
     second = changes.rotate(store, "bob", timedelta())
-    await until(lambda: is_answered(gateway, second, 200))
+    await eventually(lambda: is_answered(gateway, second, 200))
 
     places = [JsonFormatter().format(record) for record in caplog.records]
     places.append(await gateway.metrics())

@@ -17,6 +17,7 @@ from asking import error_of
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_upstream import FakeUpstream
 from running import Running, Start
+from waiting import until
 
 from proxy.config import Detection as Settings
 from proxy.detection import DetectorProcess
@@ -137,9 +138,7 @@ async def test_a_process_that_dies_with_a_text_costs_that_text_its_verdict(opene
     process = detector._process
     os.kill(process.pid, signal.SIGSTOP)
     asked = asyncio.create_task(error_in(gateway, "text"))
-    async with asyncio.timeout(DEADLINE_S):
-        for _ in iter(lambda: bool(detector._jobs), True):
-            await asyncio.sleep(0.01)
+    await until(lambda: detector._jobs)
     os.kill(process.pid, signal.SIGKILL)
     status, error = await asked
     assert (status, error["code"]) == (503, "overloaded")

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 import redis
 from fake_upstream import Conversation, FakeUpstream
-from guarding import until
 from running import Running, Site, Start, question
+from waiting import until
 
 from proxy.guard.embedded import EmbeddedValkey
 

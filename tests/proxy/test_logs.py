@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -74,16 +75,30 @@ def test_an_event_and_a_record_give_the_same_line(style: str) -> None:
         )
 
 
-def test_an_exception_is_one_json_line() -> None:
+def _fails() -> None:
+    try:
+        raise KeyError("the-secret-key")
+    except KeyError as error:
+        error.add_note("the-secret-note")
+        raise ValueError("the-secret-prompt") from error
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_of_an_exception_kinds_and_places_are_told_and_no_message(style: str) -> None:
     pipe = Pipe()
-    with logging_to(pipe):
+    with logging_to(pipe, style=style):
         try:
-            raise ValueError("no")
+            _fails()
         except ValueError:
             CALL.exception("internal_error", extra={"fields": {"request_id": "r"}})
 
-    (line,) = pipe.read_all()
-    assert json.loads(line)["exception"].endswith("ValueError: no")
+    lines = pipe.read_all()
+    told = json.loads(lines[0])["exception"] if style == "json" else "\n".join(lines)
+    kinds = [line for line in told.splitlines() if line.endswith("Error")]
+    assert kinds == ["ValueError", "KeyError"]
+    assert re.search(r"test_logs.py:\d+ _fails$", told)
+    assert "the-secret" not in "".join(lines)
+    assert len(lines) == 1 or style == "text"
 
 
 def test_the_level_is_kept() -> None:

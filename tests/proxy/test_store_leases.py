@@ -10,8 +10,9 @@ from importlib import resources
 
 import pytest
 import redis
-from guarding import Limiter, account, running, until
+from guarding import Limiter, account, running
 from own_server import OwnServer
+from waiting import until
 
 from proxy.guard import leases
 from proxy.guard.keyspace import EPOCH_2026, LEASE_MS, leases_key

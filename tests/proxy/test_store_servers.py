@@ -15,8 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from guarding import account, running, until
+from guarding import account, running
 from own_server import PROGRAMS, OwnServer
+from waiting import until
 
 from proxy.guard.keyspace import account_keys, leases_key
 

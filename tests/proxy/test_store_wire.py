@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from guarding import account, running, until
+from guarding import account, running
+from waiting import until
 
 from proxy.guard import wire as wire_module
 from proxy.guard.commands import command

@@ -10,7 +10,7 @@ from asking import GOOD, error_of
 from fake_upstream import Conversation, FakeUpstream
 from persistent import ANSWER, PersistentUpstream
 from running import Running, Start, question
-from several import NO_LOOKS, entry, pair, second, status_of, until
+from several import NO_LOOKS, entry, pair, second, status_of, until_metric
 
 __all__ = ["second"]
 
@@ -45,7 +45,7 @@ async def test_the_least_busy_upstream_gets_the_call(
 
     assert (len(upstream.received), len(second.received)) == (1, before + 4)
     streaming.close()
-    await until(gateway, 'azeotrope_upstream_outstanding{upstream="one"}', 0)
+    await until_metric(gateway, 'azeotrope_upstream_outstanding{upstream="one"}', 0)
 
 
 async def test_a_call_goes_on_to_another_upstream_if_one_is_down(
@@ -169,7 +169,7 @@ async def test_beyond_max_outstanding_the_model_is_overloaded(
             assert (status, error["type"], error["code"]) == (503, "server_error", "overloaded")
             assert refused.headers["retry-after"] == "1"
         assert len(upstream.received) == 1
-    await until(gateway, 'azeotrope_upstream_outstanding{upstream="one"}', 0)
+    await until_metric(gateway, 'azeotrope_upstream_outstanding{upstream="one"}', 0)
 
     upstream.answers_whole(GOOD)
     assert await status_of(gateway) == 200

@@ -9,7 +9,7 @@ import pytest
 from asking import GOOD
 from fake_upstream import FakeUpstream
 from running import Running, Site, Start
-from several import entry, pair, second, status_of, until
+from several import entry, pair, second, status_of, until_metric
 
 __all__ = ["second"]
 OFTEN = {"interval_s": 0.02}
@@ -27,7 +27,7 @@ async def test_an_unhealthy_upstream_is_passed_over_until_it_is_well(
     gateway = await start(upstreams=pair(upstream, second, health=OFTEN))
     for server in (upstream, second):
         server.answers_whole(GOOD)
-    await until(gateway, up("one"), 0)
+    await until_metric(gateway, up("one"), 0)
 
     for _ in range(4):
         assert await status_of(gateway) == 200
@@ -37,7 +37,7 @@ async def test_an_unhealthy_upstream_is_passed_over_until_it_is_well(
     assert (status, state["upstreams"]) == (200, {"one": False, "two": True})
 
     upstream.health = "404 Not here"  # it answers: that is all that is asked
-    await until(gateway, up("one"), 1)
+    await until_metric(gateway, up("one"), 1)
     for _ in range(4):
         assert await status_of(gateway) == 200
     assert len(upstream.received) == 2
@@ -51,7 +51,7 @@ async def test_a_lone_upstream_is_used_whatever_the_looks_say(
     upstream.health = "503 Loading"
     gateway = await start(upstreams=[entry("one", upstream.url, health=OFTEN)])
     upstream.answers_whole(GOOD)
-    await until(gateway, up("one"), 0)
+    await until_metric(gateway, up("one"), 0)
 
     assert await status_of(gateway) == 200
 
@@ -63,8 +63,8 @@ async def test_one_that_refuses_or_stalls_is_unhealthy(
     second.health_stalls = True
     gateway = await start(upstreams=pair(upstream, second, health={**OFTEN, "timeout_s": 0.1}))
 
-    await until(gateway, up("one"), 0)
-    await until(gateway, up("two"), 0)
+    await until_metric(gateway, up("one"), 0)
+    await until_metric(gateway, up("two"), 0)
     assert (await gateway.ready())[0] == 503
 
 

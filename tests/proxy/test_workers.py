@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Site
-from serving import Server, eventually, serving
+from serving import Server, serving
+from waiting import eventually
 
 EVENT = b'data: {"choices":[{}]}\n\n'
 DONE = b"data: [DONE]\n\n"

@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from fake_upstream import FakeUpstream
 from running import Site
-from serving import Server, eventually, serving
+from serving import Server, serving
 from test_workers import DONE, Engine, ask, streams
+from waiting import eventually
 
 KEPT = 'azeotrope_config_reloads_total{result="failed"}'
 CHANGED = 'azeotrope_config_reloads_total{result="done"}'
