@@ -16,7 +16,7 @@ from proxy.dialects.contract import Question, Reading
 from proxy.errors import CallError, Kind
 from proxy.sse import MAX_EVENT, Splitter
 
-SECONDS = 4.0  # for each of the three tests
+SECONDS = 1.5  # for each of the three tests
 SEED = 20260103
 
 Mutation = Callable[[bytes, random.Random], bytes]

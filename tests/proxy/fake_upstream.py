@@ -7,6 +7,7 @@ own looks (GET) are answered apart from the script, and are not among the reques
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -41,6 +42,11 @@ class Conversation:
         self.request = request
         self._reader = reader
         self._writer = writer
+
+    @property
+    def socket(self) -> socket.socket:
+        found: socket.socket = self._writer.get_extra_info("socket")
+        return found
 
     async def send(self, data: bytes) -> None:
         _note(data)

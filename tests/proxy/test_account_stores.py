@@ -272,7 +272,8 @@ def test_nothing_is_lost_when_many_processes_change_accounts(
 ) -> None:
     for turn in range(ROUNDS):
         add(store, f"shared-{turn}")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # else each process imports it all again
     workers = [context.Process(target=work, args=(place, worker)) for worker in range(PROCESSES)]
     for process in workers:
         process.start()

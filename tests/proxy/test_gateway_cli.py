@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import command_line
 import pytest
 import yaml
 from fake_upstream import Conversation, FakeUpstream
@@ -31,12 +32,7 @@ def azeotrope(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedP
 
 def complaint(*arguments: str, cwd: Path | None = None) -> str:
     """Run a command that must fail; return its one line."""
-    result = azeotrope(*arguments, cwd=cwd)
-    assert result.returncode == 2, result
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("azeotrope: error: ")
-    return line.removeprefix("azeotrope: error: ")
+    return command_line.complaint_of(azeotrope(*arguments, cwd=cwd))
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def test_files_that_are_missing_or_of_another_version_are_named(here: Path, site
     def complaint_with(**changes: Any) -> str:
         site.content = {**good, **changes}
         site.write()
-        return complaint("serve", cwd=here)
+        return command_line.complaint("serve", "--check", cwd=here)
 
     assert complaint_with(keyring="none.json").startswith("none.json: no such key file")
     assert complaint_with(manifest="none.json").startswith("none.json: no such manifest")
@@ -75,7 +71,9 @@ def test_files_that_are_missing_or_of_another_version_are_named(here: Path, site
     (here / "keyring.json").chmod(0o644)
     assert "chmod 600" in complaint_with(keyring="keyring.json")
     assert complaint_with(mark={"delta": 0.001}).startswith("azeotrope.yaml: mark.delta: expected")
-    assert complaint_with(registry=".").startswith("registry: ")
+    site.content = {**good, "registry": "."}
+    site.write()
+    assert complaint("serve", cwd=here).startswith("registry: ")
 
 
 @pytest.mark.parametrize("section", ["listen", "admin"])

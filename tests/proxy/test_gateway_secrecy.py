@@ -9,6 +9,7 @@ import time
 import pytest
 from fake_upstream import Conversation, FakeUpstream
 from running import Site, Start, question
+from secrecy import leaks, secrets_in
 
 from proxy.config import load
 from proxy.errors import ConfigError
@@ -249,3 +250,19 @@ async def test_a_call_is_logged_with_numbers_and_durations(
     assert logged["dropped_fields"] == ["extra_args"]
     assert 0 < logged["first_byte_ms"] <= logged["total_ms"]
     assert 0 < logged["upstream_ms"] < logged["total_ms"]
+
+
+def test_the_search_after_every_test_finds_keys_prompts_and_answers() -> None:
+    asked = json.dumps(
+        question(messages=[{"role": "user", "content": 'a prompt\nwith "two" lines'}])
+    )
+    secrets = secrets_in([asked.encode(), b'{"delta":{"content":"some words of an answer"}}'])
+
+    for told in (
+        'p=a prompt\nwith "two" lines',
+        asked,
+        "x some words of an answer",
+        "az-" + "x" * 43,
+    ):
+        assert leaks(told, secrets)
+    assert not leaks("model=m status=200 az-wrong", secrets)

@@ -16,8 +16,8 @@ async def until(condition: Callable[[], object], within_s: float = PATIENCE_S) -
             await asyncio.sleep(0.005)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
     """Wait for a condition that itself has to be asked for; raises TimeoutError."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(within_s):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
