@@ -122,11 +122,14 @@ def passages(
     return {entry.path: Passage(entry, pipeline, endpoints[entry.upstream]) for entry in settings}
 
 
-def check(settings: Iterable[config.Passthrough], own: Iterable[str]) -> None:
-    """Refuse paths that are given twice or that the gateway answers itself; raises ConfigError."""
+def check(settings: Iterable[config.Passthrough], own: Iterable[str], below: str) -> None:
+    """Refuse paths that are given twice or that the gateway answers itself; raises ConfigError.
+
+    Its own are `own` and all that begin with `below`.
+    """
     taken = set(own)
     for place, entry in enumerate(settings):
-        if entry.path in taken:
+        if entry.path in taken or entry.path.startswith(below):
             raise ConfigError(
                 f"passthrough[{place}].path: expected a path that nothing else answers, "
                 f"got {entry.path}"

@@ -72,7 +72,8 @@ def load_material(config: Config) -> Material:
     manifest = keyring.manifest(config.manifest)
     if config.redis.url is not None:
         Address.of(config.redis.url.get_secret_value())
-    passthrough.check(config.passthrough, (MODELS, WELL_KNOWN, DETECT, *DIALECTS))
+    own = (MODELS, WELL_KNOWN, DETECT, *DIALECTS)
+    passthrough.check(config.passthrough, own, below=f"{MODELS}/")
     keys = {
         upstream.name: upstream_key(f"upstreams[{place}]", upstream)
         for place, upstream in enumerate(config.upstreams)

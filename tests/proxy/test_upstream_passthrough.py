@@ -138,7 +138,7 @@ async def test_a_large_body_is_413_and_a_dead_upstream_502(
         assert (await error_of(response))[1]["code"] == "upstream_unreachable"
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", IMAGES])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/models/m", IMAGES])
 def test_no_path_is_answered_twice(site: Site, path: str) -> None:
     site.content["passthrough"] = [ROUTES[0], {"path": path, "upstream": "fake"}]
 
