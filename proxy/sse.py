@@ -82,7 +82,7 @@ class Splitter:
         return b"".join(event + b"\n\n" for event in kept)
 
     def _split(self, chunk: bytes) -> bytes:
-        """Cut off finished events; return those to keep."""
+        """Cut off finished events; return those to keep, nothing where all go through anyway."""
         out: list[bytes] = []
         chunk = self._finish_half_end(chunk, out)
         tail = self._tail
@@ -90,7 +90,7 @@ class Splitter:
         start = 0
         while found := _END_OF_EVENT.search(tail, max(start, self._searched)):
             keep = self._sees(bytes(tail[start : found.start()]))
-            if keep:
+            if keep and self._drops:
                 out.append(bytes(tail[start : found.end()]))
             start = self._searched = found.end()
             if tail.endswith(b"\r") and start == len(tail):
@@ -128,7 +128,8 @@ class Splitter:
         # Keep the last bytes: an end of event may straddle this piece and the next.
         if len(self._tail) > MAX_EVENT:
             kept = len(self._tail) - _LONGEST_END
-            out.append(bytes(self._tail[:kept]))
+            if self._drops:
+                out.append(bytes(self._tail[:kept]))
             del self._tail[:kept]
             self._searched = 0
             self._oversized = True
