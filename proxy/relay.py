@@ -54,21 +54,14 @@ class Relay:
         if ticket is not None and answer.status >= 400:
             # vLLM's errors quote the request, in which the client would find its ticket.
             body = body.replace(ticket.encode(), b"*" * len(ticket))
-        if self._provenance is not None and _is_marked(answer, call):
-            headers = await self._provenance.of_whole(
-                call.embedder, answer.status, _request_id(call), body
-            )
-            exchange.tell(headers)
+        await self._tell_mark(answer, call, exchange, body)
         await exchange.reply(Reply(answer.status, answer.headers, body))
 
     async def _stream(
         self, answer: Answer, call: Call, exchange: Exchange, reading: Reading
     ) -> None:
         splitter = Splitter(reading, drops=call.question.added_usage)
-        if self._provenance is not None and _is_marked(answer, call):
-            exchange.tell(
-                self._provenance.of_stream(call.embedder, answer.status, _request_id(call))
-            )
+        await self._tell_mark(answer, call, exchange)
         exchange.start(answer.status, answer.headers)
         try:
             await _pump(answer, splitter, reading, exchange)
@@ -80,14 +73,16 @@ class Relay:
             raise StreamCutError(error.kind, error.message, detail=error.detail) from error
         await exchange.finish()
 
-
-def _is_marked(answer: Answer, call: Call) -> bool:
-    """Whether the answer is text of a model: an engine's error is not."""
-    return call.dialect.marked and 200 <= answer.status < 300
-
-
-def _request_id(call: Call) -> tuple[str, str]:
-    return call.dialect.speaker.id_header, call.request_id
+    async def _tell_mark(
+        self, answer: Answer, call: Call, exchange: Exchange, body: bytes | None = None
+    ) -> None:
+        """Say what mark the answer carries if it is text of a model: an engine's error is not."""
+        if self._provenance is None or not (call.dialect.marked and 200 <= answer.status < 300):
+            return
+        request_id = call.dialect.speaker.id_header, call.request_id
+        exchange.tell(
+            await self._provenance.headers(call.embedder, answer.status, request_id, body)
+        )
 
 
 async def _pump(answer: Answer, splitter: Splitter, reading: Reading, exchange: Exchange) -> None:

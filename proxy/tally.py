@@ -2,8 +2,8 @@
 
 An increment in prometheus-client takes a lock and, in a worker, writes to a mapped file:
 23 µs for all of a call, 3 for tallies (`python -m benchmarks.gateway.bookkeeping`). Only
-the event loop's thread may count. Its numbers never fall, so that another thread can publish them
-without a lock around the counting: what it has handed on already, it remembers itself.
+the event loop's thread may count, and it never takes back what it counted: another thread publishes
+without a lock around the counting, because each number remembers how far it was handed on.
 """
 
 from __future__ import annotations

@@ -18,9 +18,5 @@ from proxy.call import Call, Treatment
 class Embedder(Protocol):
     """Puts the mark of a call into its answer."""
 
-    @property
-    def epoch(self) -> int:
-        """Epoch under which answers are marked."""
-
     def prepare(self, call: Call, treatment: Treatment) -> str:
         """Return the signed ticket that tells the engine whose mark the answer gets."""

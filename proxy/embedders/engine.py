@@ -18,11 +18,6 @@ class EngineEmbedder:
         self._ttl_s = ttl_s
         self._metrics = metrics
 
-    @property
-    def epoch(self) -> int:
-        """Epoch under which answers are marked."""
-        return self._keys.epoch
-
     def prepare(self, call: Call, treatment: Treatment) -> str:
         """Return the signed ticket of a call."""
         ticket = Ticket(

@@ -38,52 +38,36 @@ class Provenance:
         self._signer = TurnSigner(keyring.signing_key) if sign else None
         self._keyid = key_id(keyring.public_key)
 
-    async def of_whole(
-        self, embedder: str, status: int, request_id: tuple[str, str], body: bytes
+    async def headers(
+        self, embedder: str, status: int, request_id: tuple[str, str], body: bytes | None = None
     ) -> Mapping[str, str]:
-        """Return the headers of an answer whose body is known; they are bound to it."""
-        if self._signer is None:
-            return self._mark(embedder)
-        if len(body) > _HASH_IN_THREAD:
-            digest = await asyncio.to_thread(content_digest, body)
-        else:
-            digest = content_digest(body)
-        headers = {**self._mark(embedder), "content-digest": digest}
-        parameters, base = self._to_sign(headers, status, request_id)
-        return _signed(headers, parameters, await self._signer.sign_in_turn(base))
-
-    def of_stream(
-        self, embedder: str, status: int, request_id: tuple[str, str]
-    ) -> Mapping[str, str]:
-        """Return the headers of an answer that is still to come: its body is not covered."""
-        headers = self._mark(embedder)
-        if self._signer is None:
-            return headers
-        parameters, base = self._to_sign(headers, status, request_id)
-        return _signed(headers, parameters, self._signer.sign(base))
-
-    def _mark(self, embedder: str) -> dict[str, str]:
-        return {HEADER: self._marks.get(embedder, "none")}
-
-    def _to_sign(
-        self, headers: Mapping[str, str], status: int, request_id: tuple[str, str]
-    ) -> tuple[str, bytes]:
-        """Return the signature's parameters, and the bytes to sign.
+        """Return the headers of an answer, bound to its body unless that is still to come.
 
         `request_id` is the name of its header, and its value.
         """
+        headers = {HEADER: self._marks.get(embedder, "none")}
+        if self._signer is None:
+            return headers
         covered = [("@status", str(status)), (HEADER, headers[HEADER]), request_id]
-        if "content-digest" in headers:
+        if body is not None:
+            headers["content-digest"] = await _digest(body)
             covered.append(("content-digest", headers["content-digest"]))
         names = tuple(component for component, _ in covered)
         parameters = signature_parameters(names, int(time.time()), self._keyid)
-        return parameters, signature_base(covered, parameters)
+        base = signature_base(covered, parameters)
+        if body is None:  # a first event waits for nobody
+            signature = self._signer.sign(base)
+        else:
+            signature = await self._signer.sign_in_turn(base)
+        headers["signature-input"] = f"{LABEL}={parameters}"
+        headers["signature"] = f"{LABEL}={byte_sequence(signature)}"
+        return headers
 
 
-def _signed(headers: dict[str, str], parameters: str, signature: bytes) -> dict[str, str]:
-    headers["signature-input"] = f"{LABEL}={parameters}"
-    headers["signature"] = f"{LABEL}={byte_sequence(signature)}"
-    return headers
+async def _digest(body: bytes) -> str:
+    if len(body) > _HASH_IN_THREAD:
+        return await asyncio.to_thread(content_digest, body)
+    return content_digest(body)
 
 
 def description(keyring: Keyring, manifest: Manifest, *, sign: bool, detect: str | None) -> bytes:

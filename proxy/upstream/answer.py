@@ -32,11 +32,6 @@ class Answer:
         kind = self._head.returned.get("content-type", "")
         return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
-    @property
-    def framed(self) -> bool:
-        """Whether the end of the body can be told from a broken connection (RFC 9112, 6.3)."""
-        return self._head.framed
-
     async def read(self, limit: int) -> bytes:
         """Return the whole body; raises CallError, also if it has more than `limit` bytes."""
         if (self._head.length or 0) > limit:

@@ -32,7 +32,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 @pytest.fixture
 async def answer(keyring: Keyring) -> bytes:
     """A whole answer as `curl -i` prints it."""
-    headers = await Provenance(keyring, sign=True).of_whole("engine", 200, ID, BODY)
+    headers = await Provenance(keyring, sign=True).headers("engine", 200, ID, BODY)
     return saved(dict([ID]) | dict(headers), BODY)
 
 
@@ -73,7 +73,7 @@ def test_the_base_is_that_of_rfc_9421_appendix_b_2_6() -> None:
 
 
 async def test_a_whole_answer_is_signed_as_a_stranger_would_verify_it(keyring: Keyring) -> None:
-    headers = await Provenance(keyring, sign=True).of_whole("engine", 200, ID, BODY)
+    headers = await Provenance(keyring, sign=True).headers("engine", 200, ID, BODY)
     assert list(headers) == ["azeotrope-mark", "content-digest", "signature-input", "signature"]
     assert headers["azeotrope-mark"] == "az1;epoch=1;by=engine"
     digest = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
@@ -148,25 +148,27 @@ def test_a_proxy_may_add_its_own_signature_and_heads(answer: bytes, keyring: Key
     assert reason(answer.replace(b"\r\n", b"\n"), keyring.public_key) == ""
 
 
-def test_a_stream_is_signed_without_its_body(keyring: Keyring) -> None:
-    headers = Provenance(keyring, sign=True).of_stream("engine", 200, ID)
+async def test_a_stream_is_signed_without_its_body(keyring: Keyring) -> None:
+    headers = await Provenance(keyring, sign=True).headers("engine", 200, ID)
     assert "content-digest" not in headers
     content = saved(dict([ID]) | dict(headers), b"data: anything at all\n\n")
     finding = verify(SavedResponse.parse(content), keyring.public_key)
     assert (finding.valid, finding.body) == (True, "not covered")
 
 
-def test_a_request_id_of_another_name_is_covered_as_well(keyring: Keyring) -> None:
-    headers = Provenance(keyring, sign=True).of_stream("engine", 200, ("request-id", "req_9"))
+async def test_a_request_id_of_another_name_is_covered_as_well(keyring: Keyring) -> None:
+    headers = await Provenance(keyring, sign=True).headers("engine", 200, ("request-id", "req_9"))
     content = saved({"request-id": "req_9"} | dict(headers))
     finding = verify(SavedResponse.parse(content), keyring.public_key)
     assert (finding.valid, finding.request_id) == (True, "req_9")
 
 
-def test_an_answer_without_a_mark_says_so(keyring: Keyring) -> None:
-    headers = Provenance(keyring, sign=True).of_stream("none", 200, ID)
+async def test_an_answer_without_a_mark_says_so(keyring: Keyring) -> None:
+    headers = await Provenance(keyring, sign=True).headers("none", 200, ID)
     assert headers["azeotrope-mark"] == "none"
-    assert list(Provenance(keyring, sign=False).of_stream("none", 200, ID)) == ["azeotrope-mark"]
+    assert list(await Provenance(keyring, sign=False).headers("none", 200, ID)) == [
+        "azeotrope-mark"
+    ]
 
 
 def test_what_is_no_response_is_an_error() -> None:
