@@ -169,7 +169,9 @@ class Metrics:
             across="livemax",
         )
         self._upstream_retries = make.counter(
-            "upstream_retries", "Calls sent again because an upstream had not begun.", "upstream"
+            "upstream_retries",
+            "Calls and looks sent again because an upstream had not begun.",
+            "upstream",
         )
 
     def _make_files(self) -> None:

@@ -97,10 +97,8 @@ class Endpoint:
 
     async def look(self, path: str) -> int:
         """Return the status of a GET, read to its end; raises CallError. No call counts it."""
-        ends_at = self._loop.time() + self._total_s
-        connection = await self._pool.take()
+        connection = await self._answered(self._heads.head("GET", path) + b"\r\n", b"")
         try:
-            await connection.request(self._heads.head("GET", path) + b"\r\n", b"", ends_at)
             while await connection.next_chunk():
                 pass
         finally:

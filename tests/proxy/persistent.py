@@ -47,8 +47,8 @@ class PersistentUpstream:
         self.requests.append(0)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
-                await reader.readexactly(int(length))
+                _, _, length = head.lower().partition(b"content-length: ")
+                await reader.readexactly(int(length.partition(b"\r\n")[0] or 0))
                 answer = self._script(connection, self.requests[connection])
                 self.requests[connection] += 1
                 if answer is None:

@@ -8,6 +8,7 @@ import logging
 import pytest
 from asking import GOOD
 from fake_upstream import FakeUpstream
+from persistent import ANSWER, PersistentUpstream
 from running import Running, Site, Start
 from several import entry, pair, second, status_of, until_metric
 
@@ -99,3 +100,17 @@ async def test_without_a_path_nothing_is_asked(start: Start, upstream: FakeUpstr
     assert (await gateway.ready())[0] == 200
     assert await status_of(gateway) == 200
     assert upstream.looks == 0
+
+
+async def test_an_engine_that_closes_a_kept_connection_is_not_ill(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with PersistentUpstream(lambda _, request: None if request else ANSWER) as engine:
+        gateway = await start(upstreams=[entry("one", engine.url, health=OFTEN)])
+        async with asyncio.timeout(30):
+            while len(engine.requests) < 6:  # noqa: ASYNC110 (of the engine's sockets)
+                await asyncio.sleep(0.005)
+        status, state = await gateway.ready()
+
+    assert (status, state["upstreams"]) == (200, {"one": True})
+    assert "upstream_down" not in [record.message for record in caplog.records]
