@@ -1,34 +1,34 @@
-"""How often one client address may ask: GCRA in this process, over a bounded table."""
+"""How often one client address may ask: the limiter's arithmetic, over a bounded table."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
 
+from proxy.guard.gcra import Rate
+
 _MOST_ADDRESSES = 65_536
 
 
 class AddressLimiter:
-    """`per_minute` requests of one address, all at once or spread. `clock` is in seconds.
+    """Holds every address to a rate. `clock` is in seconds.
 
     Of a full table the address that asked longest ago is forgotten.
     """
 
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._interval = 60.0 / per_minute
-        self._tolerance = self._interval * max(1, int(per_minute))
+    def __init__(self, rate: Rate, clock: Callable[[], float]) -> None:
+        self._rate = rate
         self._clock = clock
-        self._arrival: dict[str, float] = {}  # oldest request first
+        self._arrival: dict[str, int] = {}  # oldest request first
 
     def wait_s(self, address: str) -> float:
         """Count a request; return 0 if it is admitted, else the seconds until one will be."""
-        now = self._clock()
-        arrival = max(self._arrival.get(address, now), now) + self._interval
-        early = arrival - self._tolerance - now
-        if early > 1e-9:
-            return early
+        now_us = int(self._clock() * 1e6)
+        arrival_us, early_us = self._rate.arrive(self._arrival.get(address, now_us), now_us)
+        if early_us > 0:
+            return early_us / 1e6
         self._arrival.pop(address, None)
-        self._arrival[address] = arrival
+        self._arrival[address] = arrival_us
         if len(self._arrival) > _MOST_ADDRESSES:
             del self._arrival[next(iter(self._arrival))]
         return 0.0

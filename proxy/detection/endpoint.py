@@ -18,6 +18,7 @@ from proxy.detection.process import LEVEL, DetectorDownError, DetectorProcess
 from proxy.dialects.contract import Reply
 from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, Kind
+from proxy.guard.gcra import per_minute
 from proxy.metrics import Metrics
 from watermark.manifest import FORMAT
 
@@ -57,7 +58,8 @@ class Detection:
         self.limits = limits.model_copy(update={"max_body_bytes": longest})
         self._settings = settings
         self._metrics = metrics
-        self._clients = AddressLimiter(settings.requests_per_minute / workers, time.monotonic)
+        rate = per_minute(settings.requests_per_minute).share(workers)
+        self._clients = AddressLimiter(rate, time.monotonic)
 
     async def run(self, exchange: Exchange, peer: str | None) -> None:
         """Answer one request; raises CallError. The body is read only if it may be judged."""

@@ -39,7 +39,20 @@ class Rate(NamedTuple):
     @classmethod
     def of(cls, tier: Tier) -> Rate:
         """Round up to whole microseconds: never more than the tier's rate."""
-        return _rate(tier.requests_per_minute, tier.burst, tier.concurrent_calls)
+        return per_minute(tier.requests_per_minute, tier.burst, tier.concurrent_calls)
+
+    @property
+    def tolerance_us(self) -> int:
+        """How far the theoretical arrival time may lie ahead."""
+        return self.interval_us * self.burst
+
+    def arrive(self, arrival_us: int, now_us: int) -> tuple[int, int]:
+        """Return the arrival time after a request at `now_us`, and how much too early that is.
+
+        The request is admitted, and the time to be kept, if it is not early: 0 or less.
+        """
+        next_us = min(max(arrival_us, now_us), now_us + self.tolerance_us) + self.interval_us
+        return next_us, next_us - self.tolerance_us - now_us
 
     def share(self, parts: int) -> Rate:
         """Return the part of one of several processes; at least one request and one call."""
@@ -47,8 +60,9 @@ class Rate(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _rate(per_minute: int, burst: int | None, concurrent: int | None) -> Rate:
-    return Rate(-(-MINUTE_US // per_minute), burst or per_minute, concurrent or 0)
+def per_minute(requests: int, burst: int | None = None, concurrent: int | None = None) -> Rate:
+    """Return the rate of so many requests a minute, by default all at once or spread."""
+    return Rate(-(-MINUTE_US // requests), burst or requests, concurrent or 0)
 
 
 @lru_cache(maxsize=4096)
@@ -147,18 +161,15 @@ class LocalLimiter:
         """Decide on one request of an account with `running` calls in this process."""
         now, rate = self.now_us(), whole.share(self._share)
         seen = self._touch(account, now)
-        tolerance = rate.interval_us * rate.burst
-        arrival = min(max(seen.arrival, now), now + tolerance)
-        next_arrival = arrival + rate.interval_us
-        early = next_arrival - tolerance - now
+        next_arrival, early = rate.arrive(seen.arrival, now)
+        reset = next_arrival - rate.interval_us - now
         if early > 0:
-            return Decision(0, 0, arrival - now, early, 0)
+            return Decision(0, 0, reset, early, 0)
         if 0 < rate.concurrent <= running:
-            left = (tolerance - (arrival - now)) // rate.interval_us
-            return Decision(-1, left, arrival - now, 0, 0)
+            return Decision(-1, (rate.tolerance_us - reset) // rate.interval_us, reset, 0, 0)
         seen.arrival = next_arrival
         seen.last = self._next_sequence(max(seen.last, self._floor))
-        remaining = (tolerance - (next_arrival - now)) // rate.interval_us
+        remaining = (rate.tolerance_us - (next_arrival - now)) // rate.interval_us
         return Decision(1, remaining, next_arrival - now, 0, seen.last)
 
     def follow(self, account: int, rate: Rate, decision: Decision, asked_us: int) -> Decision:

@@ -25,6 +25,7 @@ from proxy.detection import process as process_module
 from proxy.detection.clients import AddressLimiter, client_network
 from proxy.detection.process import DetectorDownError, setup_of
 from proxy.errors import StartError
+from proxy.guard.gcra import per_minute
 from watermark.keys import EpochKeys, Keyring, write_manifest
 from watermark.manifest import Manifest, ManifestEpoch, Parameters
 
@@ -302,7 +303,7 @@ def test_what_is_missing_stops_the_start(
 
 def test_an_address_gets_its_budget_back_with_time() -> None:
     now = [0.0]
-    limiter = AddressLimiter(6, lambda: now[0])
+    limiter = AddressLimiter(per_minute(6), lambda: now[0])
     assert [limiter.wait_s("a") for _ in range(6)] == [0.0] * 6
     assert limiter.wait_s("a") == pytest.approx(10.0)
     assert limiter.wait_s("b") == 0.0
@@ -313,7 +314,7 @@ def test_an_address_gets_its_budget_back_with_time() -> None:
 
 def test_the_table_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.detection.clients._MOST_ADDRESSES", 3)
-    limiter = AddressLimiter(1, time.monotonic)
+    limiter = AddressLimiter(per_minute(1), time.monotonic)
     for address in "abcabcd":
         limiter.wait_s(address)
     assert list(limiter._arrival) == ["b", "c", "d"]
