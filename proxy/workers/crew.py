@@ -69,14 +69,15 @@ class Crew:
         """Wait until all workers serve; raises StartError with the first complaint."""
         everyone = asyncio.create_task(self._all_begun())
         waits: set[asyncio.Future[Any]] = {everyone, self.hopeless}
-        await asyncio.wait(waits, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waits, timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
+            self._up = everyone.done() and not self.hopeless.done()
+        finally:
+            everyone.cancel()
         if self.hopeless.done():
-            everyone.cancel()
             self.hopeless.result()
-        if not everyone.done():
-            everyone.cancel()
+        if not self._up:
             raise StartError(f"a worker did not start within {_START_S:.0f} s")
-        self._up = True
 
     async def _all_begun(self) -> None:
         for event in self._begun:

@@ -254,7 +254,7 @@ async def _first(
             each.cancel()
 
 
-def _together(states: list[Mapping[str, object]]) -> dict[str, object]:
+def _together(states: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one readiness for all: what is wrong with one worker is wrong."""
     first, *others = states
     together = dict(first)
@@ -262,6 +262,9 @@ def _together(states: list[Mapping[str, object]]) -> dict[str, object]:
         if state["limits"] == "local":
             together["limits"] = "local"
         together["registry"] = together["registry"] and state["registry"]
+        together["upstreams"] = {
+            name: up and state["upstreams"][name] for name, up in together["upstreams"].items()
+        }
     return together
 
 

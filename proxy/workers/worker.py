@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
 import uvloop
@@ -65,8 +66,7 @@ class Worker:
         self.orphaned = True
         self._leaving.set()
 
-    def _do(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
+    def _do(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)

@@ -19,6 +19,8 @@ from running import Site
 from serving import Server, serving
 from waiting import eventually
 
+from proxy.workers.supervisor import _together
+
 EVENT = b'data: {"choices":[{}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 GOOD = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
@@ -233,3 +235,16 @@ def _metrics_directory(pid: int) -> Path:
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     found = [each for each in variables if each.startswith(b"PROMETHEUS_MULTIPROC_DIR=")]
     return Path(found[0].partition(b"=")[2].decode())
+
+
+def test_what_is_wrong_with_one_worker_is_wrong() -> None:
+    good = {"limits": "store", "registry": True, "upstreams": {"a": True, "b": True}}
+
+    for name, bad in (
+        ("limits", "local"),
+        ("registry", False),
+        ("upstreams", {"a": True, "b": False}),
+    ):
+        ill = {**good, name: bad}
+        assert _together([good, ill]) == _together([ill, good]) == ill
+    assert _together([good, good]) == good
