@@ -17,7 +17,7 @@ from proxy import config
 from proxy.accounts import Account
 from proxy.call import Call
 from proxy.dialects.contract import Question, Usage
-from proxy.dialects.openai import OPENAI, error_object
+from proxy.dialects.openai import OPENAI, error_event
 from proxy.downstream.exchange import Exchange
 from proxy.errors import CallError, ConfigError, Kind
 from proxy.guard.contract import Verdict
@@ -49,7 +49,7 @@ class Unread:
 
     def error_event(self, error: CallError) -> bytes:
         """Render an error as the last event of a stream."""
-        return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+        return error_event(error)
 
 
 class Untouched:

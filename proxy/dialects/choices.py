@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.dialects import request
 from proxy.dialects.body import Fields, serialise
 from proxy.dialects.contract import Question, Tokens, Usage
-from proxy.dialects.openai import error_object
-from proxy.dialects.request import flag, members
+from proxy.dialects.openai import OPENAI, error_event
 from proxy.dialects.texts import Texts
 from proxy.errors import CallError
 
@@ -111,7 +111,7 @@ class ChoicesReading:
 
     def error_event(self, error: CallError) -> bytes:
         """Render an error as the last event of a stream; no [DONE] follows it."""
-        return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+        return error_event(error)
 
     def _note_usage(self, data: bytes) -> bool:
         """Note what usage there is; true for a record that carries nothing else."""
@@ -145,10 +145,34 @@ class ChoicesReading:
             self._texts.add(choice.index, said.content if said else choice.text)
 
 
-def ask_for_usage(fields: Fields) -> bool:
+class ChoicesDialect:
+    """Both endpoints: they differ in name, path and where the prompt stands."""
+
+    speaker = OPENAI
+    marked = True
+    forwarded = ()
+
+    def parse(self, body: bytes) -> Question:
+        """Read a request's body; raises CallError (BAD_BODY, BAD_FIELD)."""
+        fields, dropped = request.read(body)
+        model, streams = request.model(fields), request.flag(fields, "stream")
+        most = request.most_tokens(fields)
+        added_usage = streams and _ask_for_usage(fields)
+        return Question(fields, model, dropped, added_usage, streams, most)
+
+    def apply(self, question: Question, *, model: str, ticket: str | None) -> bytes:
+        """Return the body for the engine; members keep their order and their bytes."""
+        return request.addressed(question, model, ticket)
+
+    def reading(self, question: Question, *, texts: bool) -> ChoicesReading:
+        """Return the reading of an answer."""
+        return ChoicesReading(question, texts=texts)
+
+
+def _ask_for_usage(fields: Fields) -> bool:
     """Ask for the stream's usage record; true if the client did not ask for it itself."""
-    options = members(fields, "stream_options")
-    asked = flag(options, "include_usage")
+    options = request.members(fields, "stream_options")
+    asked = request.flag(options, "include_usage")
     if not asked:
         options["include_usage"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(serialise(options))

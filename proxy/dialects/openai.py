@@ -103,6 +103,11 @@ def error_object(error: CallError) -> dict[str, object]:
     return {"error": shape}
 
 
+def error_event(error: CallError) -> bytes:
+    """Return an error as the last event of a stream without types; no [DONE] follows it."""
+    return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+
+
 def duration(seconds: float) -> str:
     """Return a duration as this API writes it: 120ms, 1s, 1.5s, 6m0s, 1h0m0s."""
     ms = math.ceil(seconds * 1000)

@@ -62,7 +62,7 @@ class RequestHeads:
     ) -> bytes:
         """Return the head of a request that is passed on as it came; raises CallError."""
         if not _TARGET.fullmatch(target):
-            raise CallError(Kind.BAD_BODY, "The request is not well-formed HTTP.")
+            raise CallError(Kind.BAD_HTTP, "The request is not well-formed HTTP.")
         own = _lines(headers, (*_SENT, *forwarded))
         # RFC 9110, 8.6: a length with every method that may have a body, none with the others.
         framing = b"content-length: %d\r\n" % length if length or method == "POST" else b""
@@ -81,6 +81,6 @@ def _lines(headers: Mapping[str, str], names: Iterable[str]) -> bytes:
         if value is None or not value.isascii():
             continue
         if _UNSAFE.search(value):
-            raise CallError(Kind.BAD_BODY, "The request is not well-formed HTTP.")
+            raise CallError(Kind.BAD_HTTP, "The request is not well-formed HTTP.")
         lines += f"{name}: {value}\r\n"
     return lines.encode("ascii")
