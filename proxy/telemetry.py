@@ -1,7 +1,7 @@
 """OpenTelemetry traces: one span for each call that goes to an engine.
 
 Names follow the GenAI semantic conventions. A span holds no prompt, answer, key or
-account; its request id leads to the log and the registry, which know the account.
+account; its request id leads to the log, which knows both.
 OpenTelemetry is an extra, and only imported where a collector is configured.
 
 A client's `traceparent` becomes a link and not the parent: whether a call is traced is
