@@ -12,7 +12,7 @@ from aftermath import Aftermath
 from asking import GOOD
 from fake_upstream import FakeUpstream
 from running import Running, Site, Start, question
-from wire import BODY, KEY, ask, connected, post
+from wire import BODY, CHAT, KEY, ask, connected, post
 
 from proxy.accounts import Account
 from proxy.guard.contract import Verdict
@@ -20,6 +20,23 @@ from proxy.guard.limits import RateGuard
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
 STREAM = json.dumps(question(stream=True)).encode()
+# Of each API that streams: where to ask, what, and an event that counts as one token.
+APIS = {
+    "chat": (CHAT, STREAM, EVENT),
+    "messages": (
+        b"/v1/messages",
+        json.dumps(question(stream=True, max_tokens=9)).encode(),
+        b"event: content_block_delta\n"
+        b'data: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":"x"}}\n\n',
+    ),
+    "responses": (
+        b"/v1/responses",
+        b'{"model":"m","input":"hi","stream":true}',
+        b"event: response.output_text.delta\n"
+        b'data: {"type":"response.output_text.delta","sequence_number":4,"delta":"x"}\n\n',
+    ),
+}
 # 0.1 s is what an idle machine needs, and less.
 AT_ONCE_S = 1.0
 
@@ -111,16 +128,18 @@ async def _status(gateway: Running) -> int:
     return (await ask(gateway, post())).status
 
 
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("politely", [True, False])
 async def test_while_it_waits_for_the_engine(
-    start: Start, upstream: FakeUpstream, politely: bool
+    start: Start, upstream: FakeUpstream, politely: bool, api: str
 ) -> None:
+    path, body, _ = APIS[api]
     gateway = await start()
     aftermath = await warm(gateway, upstream)
     upstream.answers_until_hung_up()
 
     async with connected(gateway) as wire:
-        await wire.send(post())
+        await wire.send(post(target=path, body=body))
         await upstream.arrived.wait()
         if politely:
             wire.writer.close()
@@ -150,18 +169,19 @@ async def test_half_a_close_is_a_close(start: Start, upstream: FakeUpstream) -> 
     assert await ends_after_the_first(gateway) == [(499, "client_closed")]
 
 
+@pytest.mark.parametrize("api", APIS)
 async def test_in_a_stream_what_has_come_is_counted_once(
-    start: Start, upstream: FakeUpstream
+    start: Start, upstream: FakeUpstream, api: str
 ) -> None:
+    path, body, event = APIS[api]
     gateway = await start()
     aftermath = await warm(gateway, upstream)
-
-    upstream.answers_until_hung_up(EVENT, EVENT, EVENT)
+    upstream.answers_until_hung_up(event, event, event)
 
     async with connected(gateway) as wire:
-        await wire.send(post(body=STREAM))
+        await wire.send(post(target=path, body=body))
         for _ in range(3):
-            await wire.reader.readuntil(EVENT)
+            await wire.reader.readuntil(event)
         wire.reset()
         async with asyncio.timeout(AT_ONCE_S):
             await upstream.hung_up.wait()

@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from watermark.detect.candidates import Candidates
-
-WRITER = """
-import sys
-from pathlib import Path
 from proxy.config import Registry
 from proxy.metrics import Metrics
 from proxy.registry import CallRegistry, Entry, writer
+from watermark.detect.candidates import Candidates
 
-writer.GATHER_S = 0.002
-settings = Registry(path=Path(sys.argv[1]), rotate_bytes=20_000, format="parquet")
-book = CallRegistry(settings, Metrics([], []))
-number = int(sys.argv[2])
-while True:
-    if len(book._queue) < 100:
-        book.append(Entry(number, 1, "alice", "2026-01-01T00:00:00.000Z", "m", "openai_chat",
-                          1, 2, 200, "complete", 1, "engine"))
-        number += 1
-"""
+# Else each writer imports it all again.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__, "pyarrow.parquet"])
 DEADLINE_S = 60.0
 SEGMENTS = 3
+
+
+def write_for_ever(path: Path, number: int) -> None:
+    writer.GATHER_S = 0.002
+    settings = Registry(path=path, rotate_bytes=20_000, format="parquet")
+    book = CallRegistry(settings, Metrics([], []))
+    ended = "2026-01-01T00:00:00.000Z"
+    while True:
+        while len(book._queue) >= 100:
+            time.sleep(0.001)  # let the thread have the interpreter that writes
+        entry = (number, 1, "alice", ended, "m", "openai_chat", 1, 2, 200, "complete", 1)
+        book.append(Entry(*entry, "engine"))
+        number += 1
 
 
 def run_until_killed(path: Path, first: int, rng: random.Random) -> None:
     """Write from call `first` until some segments are converted, and kill at a random moment."""
     before = len(list(path.parent.glob("*.parquet"))) if path.parent.exists() else 0
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first)])
+    process = PROCESSES.Process(target=write_for_ever, args=(path, first))
+    process.start()
     try:
         limit = time.monotonic() + DEADLINE_S
         while len(list(path.parent.glob("*.parquet"))) < before + SEGMENTS:
-            assert process.poll() is None
+            assert process.is_alive()
             assert time.monotonic() < limit
             time.sleep(0.005)
         time.sleep(rng.random() * 0.05)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
