@@ -55,8 +55,16 @@ def ask(operation: Any, mode: GenerationMode, url: str, headers: dict[str, str])
     return statuses
 
 
-@pytest.mark.parametrize("mode", GenerationMode)
-@pytest.mark.parametrize("label", OPERATIONS)
+# In a GET without parameters nothing can be wrong.
+CASES = [
+    (label, mode)
+    for label in OPERATIONS
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or not label.startswith("GET") or "{" in label
+]
+
+
+@pytest.mark.parametrize(("label", "mode"), CASES)
 async def test_answers_are_as_documented(
     start: Start,
     upstream: FakeUpstream,
@@ -65,8 +73,6 @@ async def test_answers_are_as_documented(
     mode: GenerationMode,
 ) -> None:
     operation = OPERATIONS[label]
-    if mode is GenerationMode.NEGATIVE and label.startswith("GET") and "{" not in label:
-        pytest.skip("nothing in the request can be wrong")
     caplog.set_level(logging.INFO, "proxy")
     gateway = await start()
     upstream.answers_whole(GOOD)
