@@ -25,7 +25,7 @@ _OWN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 # A round trip to the store: from a Unix socket to the deadline's default and beyond.
 _STORE_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
-NO_MODEL = "none"
+NONE = "none"
 ENDS = (
     "complete",
     "client_closed",
@@ -215,9 +215,9 @@ class Metrics:
 
     def answered(self, dialect: str | None, model: str | None, status: int) -> None:
         """Count an answer; anything not configured falls under "none"."""
-        known_dialect = dialect if dialect in self._dialects else NO_MODEL
-        known_model = model if model in self._models else NO_MODEL
-        self._requests[known_dialect or NO_MODEL, known_model or NO_MODEL, str(status)].inc()
+        known_dialect = dialect if dialect and dialect in self._dialects else NONE
+        known_model = model if model and model in self._models else NONE
+        self._requests[known_dialect, known_model, str(status)].inc()
 
     def settled(
         self,
