@@ -28,6 +28,7 @@ from proxy.accounts import changes
 from proxy.accounts.book import Book, Edit
 from proxy.accounts.records import FORMAT, FORMAT_1, Header, Key, Record, check_header, new_header
 from proxy.config import Tier
+from proxy.disk import sync_folder
 from proxy.errors import AccountsError
 
 T = TypeVar("T")
@@ -107,6 +108,8 @@ class FileStore:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(self.path)
+            # A key that was told to somebody must not be lost in a power cut.
+            sync_folder(self.path.parent)
         except OSError as error:
             raise AccountsError(f"{self.path}: cannot be written ({error.strerror})") from None
 

@@ -13,8 +13,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.disk import sync_folder
 from proxy.errors import StartError
-from proxy.registry.segments import sync_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.disk import sync_folder
+
 _CLOSED = re.compile(r"-\d{8}T\d{6}Z-\d+")
 _LONGEST_LINE = 1 << 16
 
@@ -88,15 +90,6 @@ class OpenSegment:
             if not name.exists() and not name.with_suffix(".parquet").exists():
                 return name
             number += 1
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until renames in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _open(path: Path) -> tuple[int, int]:

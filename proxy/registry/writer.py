@@ -74,8 +74,8 @@ class CallRegistry:
 
     @property
     def healthy(self) -> bool:
-        """False while lines wait for a file that takes none."""
-        return not self._pending
+        """False while lines wait for a file that takes none, or if the writer has ended."""
+        return not self._pending and self._thread.is_alive()
 
     @property
     def digests(self) -> bool:

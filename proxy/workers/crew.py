@@ -154,7 +154,10 @@ class Crew:
             member.signal(signal.SIGTERM)
         status = await member.follow(first)
         del self._members[seat]
-        await asyncio.to_thread(self._counted.bury, member.pid)
+        try:
+            await asyncio.to_thread(self._counted.bury, member.pid)
+        except OSError as error:  # its counts are lost; its successor must start all the same
+            _log.error("counts_lost", extra={"fields": {"worker": seat, "reason": error.strerror}})
         return member.complaint or f"a worker ended with status {status}"
 
     def _is_hopeless(self, failures: int) -> bool:
