@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import uvloop
 
 from benchmarks.gateway import client
-from benchmarks.gateway.field import Figures, Running, quantile, running
+from benchmarks.gateway.field import Figures, Running, running
 from benchmarks.gateway.peers import BARE, Peer
-from benchmarks.gateway.whole import STRAIGHT
+from benchmarks.gateway.whole import STRAIGHT, Rate, at_fixed_rate
 
 # 170 streams of 30 events a second: what one engine of a large GPU gives.
 STREAMS = 170
@@ -50,24 +50,19 @@ async def _event_cost(proxy: Running, seconds: float, figures: Figures) -> None:
 def first_event(
     proxies: Sequence[Running],
     upstream: int,
-    rate: float,
+    calls: float,
     rounds: int,
     seconds: float,
     figures: Figures,
 ) -> None:
     """Measure the time of a stream's first event at a fixed rate of new streams."""
-
-    def times(port: int, wire: bytes, share: float) -> dict[str, float]:
-        answers = uvloop.run(client.at_rate(port, wire, rate * share, seconds, _CONNECTIONS))
-        first = [answer.first * 1000 for answer in answers]
-        return {"p50": quantile(first, 0.5), "p99": quantile(first, 0.99)}
-
-    for _ in range(rounds):
-        wire = proxies[0].wire(events=_SHORT_EVENTS, gap_ms=GAP_MS)
-        figures.add(STRAIGHT, **times(upstream, wire, 1.0))
-        for proxy in proxies:
-            wire = proxy.wire(events=_SHORT_EVENTS, gap_ms=GAP_MS)
-            figures.add(proxy.name, **times(proxy.port, wire, proxy.peer.share))
+    rate = Rate(
+        calls,
+        _CONNECTIONS,
+        lambda proxy: proxy.wire(events=_SHORT_EVENTS, gap_ms=GAP_MS),
+        lambda answer: answer.first,
+    )
+    at_fixed_rate(proxies, upstream, rate, rounds, seconds, figures)
 
 
 def events_table(proxies: Sequence[Running], figures: Figures) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
@@ -58,25 +59,49 @@ def throughput_table(names: Sequence[str], figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def latency(
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A fixed rate of calls, what each asks for, and which of its times (in seconds) counts."""
+
+    calls: float
+    connections: int
+    wire: Callable[[Running], bytes]
+    of: Callable[[client.Answer], float]
+
+
+def at_fixed_rate(
     proxies: Sequence[Running],
     upstream: int,
-    rate: float,
+    rate: Rate,
     rounds: int,
     seconds: float,
     figures: Figures,
 ) -> None:
-    """Measure the time of a whole answer at a fixed rate, and straight to the upstream."""
+    """Measure quantiles of a time in milliseconds, also straight to the upstream."""
 
     def times(port: int, wire: bytes, share: float) -> dict[str, float]:
-        answers = uvloop.run(client.at_rate(port, wire, rate * share, seconds, _CONNECTIONS))
-        whole = [answer.whole * 1000 for answer in answers]
-        return {"p50": quantile(whole, 0.5), "p99": quantile(whole, 0.99)}
+        calls = rate.calls * share
+        answers = uvloop.run(client.at_rate(port, wire, calls, seconds, rate.connections))
+        ms = [rate.of(answer) * 1000 for answer in answers]
+        return {"p50": quantile(ms, 0.5), "p99": quantile(ms, 0.99)}
 
     for _ in range(rounds):
-        figures.add(STRAIGHT, **times(upstream, proxies[0].wire(), 1.0))
+        figures.add(STRAIGHT, **times(upstream, rate.wire(proxies[0]), 1.0))
         for proxy in proxies:
-            figures.add(proxy.name, **times(proxy.port, proxy.wire(), proxy.peer.share))
+            figures.add(proxy.name, **times(proxy.port, rate.wire(proxy), proxy.peer.share))
+
+
+def latency(
+    proxies: Sequence[Running],
+    upstream: int,
+    calls: float,
+    rounds: int,
+    seconds: float,
+    figures: Figures,
+) -> None:
+    """Measure the time of a whole answer at a fixed rate."""
+    rate = Rate(calls, _CONNECTIONS, lambda proxy: proxy.wire(), lambda answer: answer.whole)
+    at_fixed_rate(proxies, upstream, rate, rounds, seconds, figures)
 
 
 def latency_table(proxies: Sequence[Running], rate: float, figures: Figures) -> str:
