@@ -90,7 +90,7 @@ class Passage:
         account = self._pipeline.accounts.authenticate(OPENAI.credential(exchange.headers))
         if not account.may_use(self._dialect.path):
             raise CallError(Kind.UNKNOWN_PATH, "There is nothing at this URL.")
-        question = await exchange.untouched(self._dialect.parse)
+        question = self._dialect.parse(await exchange.untouched())
         answer = partial(self._answer, method, exchange, account, question)
         await self._pipeline.admitted(account, OPENAI, exchange, answer)
 

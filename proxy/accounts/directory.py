@@ -54,14 +54,13 @@ class Accounts:
         self._wall = wall
         self._by_digest: dict[bytes, Account] = {}
         self._expiries: dict[bytes, float] = {}  # only of keys that expire
-        self._by_number: dict[int, Account] = {}
         self._digests: dict[int, tuple[bytes, ...]] = {}
         # Shared by all accounts that have the same: most have.
         self._limits: dict[tuple[str, Overrides | None], Tier] = {}
         self._models: dict[frozenset[str], frozenset[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_number)
+        return len(self._digests)
 
     @classmethod
     def load(cls, header: Header, records: Iterable[Record], tiers: Mapping[str, Tier]) -> Accounts:
@@ -89,7 +88,6 @@ class Accounts:
             if other is not None and other.number != record.number:
                 raise AccountsError(f"account {record.name}: a key is another account's too")
         self.drop(record.number)
-        self._by_number[record.number] = account
         self._digests[record.number] = digests
         for digest, key in zip(digests, record.keys, strict=True):
             self._by_digest[digest] = account
@@ -98,7 +96,6 @@ class Accounts:
 
     def drop(self, number: int) -> None:
         """Forget an account, if it is known."""
-        self._by_number.pop(number, None)
         for digest in self._digests.pop(number, ()):
             self._by_digest.pop(digest, None)
             self._expiries.pop(digest, None)
@@ -124,10 +121,6 @@ class Accounts:
         if not account.active:
             raise CallError(Kind.SUSPENDED, "This account is suspended.")
         return account
-
-    def numbered(self, number: int) -> Account | None:
-        """Return the account of a number, suspended ones too."""
-        return self._by_number.get(number)
 
     def _account(self, record: Record) -> Account:
         shape = (record.tier, record.limits)

@@ -15,7 +15,7 @@ from proxy.accounts.places import open_store
 from proxy.accounts.records import Overrides, check_served
 from proxy.commands.accounts_bulk import copy, import_accounts
 from proxy.commands.accounts_list import list_accounts, show
-from proxy.commands.options import config_option
+from proxy.commands.options import of_accounts
 from proxy.config import load
 from proxy.errors import AccountsError
 
@@ -62,7 +62,7 @@ def _limit(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[...,
 @_limit("--requests-per-minute", "Its own rate.")
 @_limit("--burst", "Requests that it may send at once.")
 @_limit("--concurrent-calls", "Calls that it may have running at once.")
-@config_option
+@of_accounts
 def add(
     name: str,
     *,
@@ -112,7 +112,7 @@ def add(
     show_default=True,
     help="How long older keys stay good, such as 30m, 24h or 7d; 0 ends them at once.",
 )
-@config_option
+@of_accounts
 def rotate(name: str, grace: timedelta, file: Path) -> None:
     """Give the account NAME a new API key and print it, once.
 
@@ -132,7 +132,7 @@ def rotate(name: str, grace: timedelta, file: Path) -> None:
 @accounts.command()
 @click.argument("name")
 @click.option("--reason", help="Why: kept with the account, and not told to the client.")
-@config_option
+@of_accounts
 def suspend(name: str, reason: str | None, file: Path) -> None:
     """Refuse calls of the account NAME from now on (403).
 
@@ -148,7 +148,7 @@ def suspend(name: str, reason: str | None, file: Path) -> None:
 
 @accounts.command()
 @click.argument("name")
-@config_option
+@of_accounts
 def resume(name: str, file: Path) -> None:
     """Let the suspended account NAME call again.
 

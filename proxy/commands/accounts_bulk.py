@@ -16,7 +16,7 @@ from proxy.accounts import importing
 from proxy.accounts.book import Book
 from proxy.accounts.importing import Imported, Row
 from proxy.accounts.places import open_store
-from proxy.commands.options import config_option
+from proxy.commands.options import of_accounts
 from proxy.config import load
 from proxy.errors import AccountsError
 
@@ -33,7 +33,7 @@ _MANY = 10_000
 )
 @click.option("--update", is_flag=True, help="Change accounts that exist instead of refusing.")
 @click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
-@config_option
+@of_accounts
 def import_accounts(
     source: Path, keys_out: Path | None, update: bool, dry_run: bool, file: Path
 ) -> None:
@@ -78,7 +78,7 @@ def import_accounts(
     metavar="FILE|redis",
     help="A new accounts file, or redis: the Redis at redis.url, without accounts as yet.",
 )
-@config_option
+@of_accounts
 def copy(destination: str, file: Path) -> None:
     """Copy all accounts to another store: numbers, keys and all stay good.
 

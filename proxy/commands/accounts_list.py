@@ -17,7 +17,7 @@ from rich.text import Text
 
 from proxy.accounts.places import open_store
 from proxy.accounts.records import Record
-from proxy.commands.options import config_option
+from proxy.commands.options import of_accounts
 from proxy.config import load
 
 _HEADINGS = ("NUMBER", "NAME", "TIER", "MODELS", "STATE", "KEYS", "CREATED", "OWNER")
@@ -26,7 +26,7 @@ _STYLES = {"suspended": "red"}
 
 @click.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-@config_option
+@of_accounts
 def list_accounts(as_json: bool, file: Path) -> None:
     """List all accounts: never their keys.
 
@@ -51,7 +51,7 @@ def list_accounts(as_json: bool, file: Path) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@config_option
+@of_accounts
 def show(name: str, as_json: bool, file: Path) -> None:
     """Show all that is kept of the account NAME: of its keys an id and their times.
 

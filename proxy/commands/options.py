@@ -9,13 +9,18 @@ from typing import Any
 import click
 
 
-def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --config, the `file` that names accounts, tiers and models."""
+def config_option(meaning: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds --config, the argument `file`; `meaning` is its help."""
     return click.option(
         "--config",
         "file",
         type=click.Path(path_type=Path),
         default=Path("azeotrope.yaml"),
         show_default=True,
-        help="Configuration file; it says where the accounts are, and has the tiers.",
-    )(command)
+        help=meaning,
+    )
+
+
+of_accounts = config_option(
+    "Configuration file; it says where the accounts are, and has the tiers."
+)

@@ -8,20 +8,14 @@ from pathlib import Path
 import click
 
 from proxy import logs
+from proxy.commands.options import config_option
 from proxy.reload import watched_accounts
 from proxy.server import new_metrics
 from proxy.workers.supervisor import Plan, Supervisor
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    default=Path("azeotrope.yaml"),
-    show_default=True,
-    help="Configuration file.",
-)
+@config_option("Configuration file.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),

@@ -81,17 +81,18 @@ class Exchange:
     async def parsed(self, parse: Callable[[bytes], T]) -> T:
         """Read a body of JSON and parse it; raises CallError."""
         self._check_kind()
-        return await self.untouched(parse)
+        body = await self.untouched()
+        if len(body) > _PARSE_IN_THREAD:
+            return await asyncio.to_thread(parse, body)
+        return parse(body)
 
-    async def untouched(self, parse: Callable[[bytes], T]) -> T:
-        """Read the body, whatever it is, and parse it; raises CallError."""
+    async def untouched(self) -> bytes:
+        """Read the body, whatever it is; raises CallError."""
         begun = time.perf_counter()
         body = await self._body()
         self.body_seconds = time.perf_counter() - begun
         self.body_bytes = len(body)
-        if len(body) > _PARSE_IN_THREAD:
-            return await asyncio.to_thread(parse, body)
-        return parse(body)
+        return body
 
     async def reply(self, reply: Reply) -> None:
         """Send a whole answer."""

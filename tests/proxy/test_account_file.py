@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from account_files import TIERS, add, change
 
-from proxy import accounts
 from proxy.accounts import changes
 from proxy.accounts.file_store import FileStore
 from proxy.accounts.records import FORMAT, Overrides, hash_key
@@ -18,23 +18,10 @@ from proxy.config import Tier
 from proxy.errors import AccountsError, CallError, Kind
 from proxy.reload import load_file
 
-TIERS = {"default": Tier(requests_per_minute=60), "slow": Tier(requests_per_minute=1)}
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "sub" / "accounts.json"
-
-
-def add(file: Path, name: str, **options: Any) -> tuple[int, str]:
-    return accounts.add(file, name, **{"tier": "default", "tiers": TIERS, **options})
-
-
-def change(file: Path, **fields: Any) -> None:
-    """Change the first account's record."""
-    content = json.loads(file.read_text())
-    content["accounts"][0].update(fields)
-    file.write_text(json.dumps(content))
 
 
 def test_an_added_account_is_found_by_its_key(file: Path) -> None:
@@ -301,15 +288,3 @@ def test_limits_of_its_own_take_the_place_of_the_tiers(file: Path) -> None:
         "less": Tier(requests_per_minute=10, burst=10, concurrent_calls=4),
         "calls": Tier(requests_per_minute=60, burst=50, concurrent_calls=9),
     }
-
-
-def test_accounts_are_found_by_number_suspended_ones_too(file: Path) -> None:
-    number, _ = add(file, "alice")
-    changes.suspend(FileStore(file), "alice", None)
-
-    loaded = load_file(file, TIERS)
-
-    found = loaded.numbered(number)
-    assert found is not None
-    assert (found.name, found.active) == ("alice", False)
-    assert loaded.numbered(number + 1) is None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from account_files import TIERS, add, change
 from fake_upstream import Conversation, FakeUpstream
 from running import Running, Site, Start, question
 from waiting import eventually
 
-from proxy import accounts
 from proxy.accounts import changes
 from proxy.accounts.book import AccountStore
 from proxy.accounts.places import open_store
@@ -25,23 +24,10 @@ from proxy.logs import JsonFormatter
 from proxy.metrics import Metrics
 from proxy.reload import WatchedFile
 
-TIERS = {"default": Tier(requests_per_minute=60), "slow": Tier(requests_per_minute=1)}
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "sub" / "accounts.json"
-
-
-def add(file: Path, name: str, **options: Any) -> tuple[int, str]:
-    return accounts.add(file, name, **{"tier": "default", "tiers": TIERS, **options})
-
-
-def change(file: Path, **fields: Any) -> None:
-    """Change the first account's record."""
-    content = json.loads(file.read_text())
-    content["accounts"][0].update(fields)
-    file.write_text(json.dumps(content))
 
 
 def watched(file: Path) -> tuple[WatchedFile, Metrics]:
